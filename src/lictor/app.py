@@ -1,0 +1,321 @@
+"""Wires everything; the only module that knows all the others.
+
+`open_house` gives the parts an operator's command needs (store, policy, use cases) without any server running; `Runtime` adds the
+live side (connections, gateway, hot reload). Start-up refuses to go on when the engine misbehaves, the log is damaged, another
+bundle does not load, or a crash cannot be recovered from.
+"""
+
+import asyncio
+import contextlib
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lictor.config import ServerSettings, Settings, read_settings
+from lictor.model.errors import LictorError, OperatorError
+from lictor.model.ids import HoldId, ServerName, TaskId
+from lictor.model.reasons import Reason
+from lictor.model.record import BundleActivated
+from lictor.model.task import TaskStatus
+from lictor.pdp import selftest
+from lictor.pep.mcp.connections import Connect, Connections, Server
+from lictor.pep.mcp.gateway import Gateway
+from lictor.pep.mcp.holding import Holding
+from lictor.pep.mcp.naming import Naming
+from lictor.pep.mcp.seam import Ask, Notify, Upstream
+from lictor.pep.mcp.state import StateSeal
+from lictor.policy.bundle import Bundle
+from lictor.policy.compile import compile_bundle, compile_files
+from lictor.ports import Batch, RecordStore
+from lictor.service.approve import Answer
+from lictor.service.authorize import Authorize
+from lictor.service.execute import Execute
+from lictor.service.offers import Offers
+from lictor.service.policy import PolicyInForce
+from lictor.service.recover import recover
+from lictor.service.replay import Replay
+from lictor.service.tasks import Tasks
+from lictor.stores.bundle_folder import BundleFolder
+from lictor.stores.clock import SystemClock
+from lictor.stores.ids import RandomIds
+from lictor.stores.instances import Instance, dead_instances
+from lictor.stores.keys import Keys
+from lictor.stores.sqlite import SqliteStore
+
+RELOAD_EVERY_S = 1.0
+SWEEP_EVERY_S = 2.0
+
+
+@dataclass(slots=True, kw_only=True)
+class House:
+    """Store, policy and use cases of one bundle folder."""
+
+    folder: BundleFolder
+    settings: Settings
+    state: Path
+    keys: Keys
+    store: RecordStore
+    policy: PolicyInForce
+    clock: SystemClock
+    ids: RandomIds
+    tasks: Tasks
+    answer: Answer
+
+    def replay(self) -> Replay:
+        """Replays this store's decisions with the bundles kept beside it."""
+        return Replay(self.store, compile_files)
+
+    async def activate(self, bundle: Bundle) -> bool:
+        """Put a bundle in force: compiled first, recorded second, swapped third. False when it is in force already.
+
+        Raises:
+            OperatorError: it does not compile; the previous one stays.
+            StoreError: the change cannot be recorded; the previous one stays.
+        """
+        if self.policy.ready and self.policy.current().revision == bundle.revision:
+            return False
+        pdp = compile_bundle(bundle)
+        previous = self.store.revision()
+        if previous != bundle.revision:
+            self.store.keep_bundle(bundle.revision, bundle.files)
+            record = BundleActivated(revision=bundle.revision, previous=previous, files=len(bundle.files))
+            await self.store.commit(Batch(at_ms=self.clock.now_ms(), records=(record,)))
+        self.policy.swap(pdp)
+        return True
+
+    def close(self) -> None:
+        """Release the store."""
+        self.store.close()
+
+
+def bundle_path(given: str | None) -> Path:
+    """The bundle folder: as given, or `$LICTOR_BUNDLE`, or `./lictor`, or `~/.config/lictor`.
+
+    Raises:
+        OperatorError: none of them exists.
+    """
+    home = Path.home() / ".config" / "lictor"
+    named = given or os.environ.get("LICTOR_BUNDLE")
+    candidates = [Path(named)] if named else [Path("lictor"), home]
+    for path in candidates:
+        if path.is_dir() and (path / "agents.toml").is_file():
+            return path.resolve()
+    raise OperatorError(
+        Reason.CONFIG_REFUSED,
+        f"no bundle in {' or '.join(repr(str(path)) for path in candidates)}",
+        remedy="make one with: lictor init",
+    )
+
+
+async def open_house(path: Path, *, load: bool = True) -> House:
+    """Open a bundle folder's house.
+
+    Args:
+        load: whether to load and activate the bundle; False for commands that must work on a broken one.
+
+    Raises:
+        OperatorError: settings or bundle are refused, or the engine fails its self-test.
+        StoreError: the log is damaged or cannot be opened.
+    """
+    settings = read_settings(path)
+    state = path / settings.state
+    keys = Keys.open(state)
+    store = SqliteStore(state / "log.db", signer=keys.signer, origin=settings.log_name)
+    policy, clock, ids = PolicyInForce(), SystemClock(), RandomIds()
+    parts: dict[str, Any] = {"store": store, "policy": policy, "clock": clock, "ids": ids, "limits": settings.limits}
+    house = House(
+        folder=BundleFolder(path),
+        settings=settings,
+        state=state,
+        keys=keys,
+        store=store,
+        policy=policy,
+        clock=clock,
+        ids=ids,
+        tasks=Tasks(**parts),
+        answer=Answer(**parts),
+    )
+    if load:
+        try:
+            check_engine()
+            await house.activate(house.folder.load())
+        except LictorError:
+            house.close()
+            raise
+    return house
+
+
+def check_engine() -> None:
+    """Refuse to decide with an engine that lets through what it must not.
+
+    Raises:
+        OperatorError: the self-test failed; it names the checks.
+    """
+    failures = selftest.run()
+    if failures:
+        raise OperatorError(
+            Reason.POLICY_ERROR,
+            f"the policy engine failed its self-test: {'; '.join(failures)[:300]}",
+            remedy="reinstall cedarpy; see: lictor doctor",
+        )
+
+
+class Runtime:
+    """The live side: a gateway in front of servers, with hot reload, sweep and recovery."""
+
+    def __init__(self, house: House, servers: dict[ServerName, ServerSettings], *, prefixed: bool) -> None:
+        self.house = house
+        self.instance = Instance.register(house.state, house.ids)
+        settings = house.settings
+        configured = {
+            name: Server(name=name, connect=connector(house, name, server), shared=server.shared)
+            for name, server in servers.items()
+        }
+        self.connections = Connections(configured, limit=settings.connections)
+        self.execute = Execute(store=house.store, clock=house.clock)
+        self.offers = Offers(store=house.store, policy=house.policy, clock=house.clock)
+        self.gateway = Gateway(
+            connections=self.connections,
+            naming=Naming(list(servers), prefixed=prefixed),
+            authorize=Authorize(
+                store=house.store,
+                policy=house.policy,
+                clock=house.clock,
+                ids=house.ids,
+                limits=settings.limits,
+                instance=self.instance.id,
+            ),
+            execute=self.execute,
+            offers=self.offers,
+            holding=Holding(
+                store=house.store,
+                clock=house.clock,
+                seal=StateSeal(house.keys.state_key),
+                approval_url=self.approval_url,
+                wait_s=settings.hold_wait_s,
+            ),
+            clock=house.clock,
+            ids=house.ids,
+            limits=settings.limits,
+            on_defect=lambda error: warn(f"defect: {type(error).__name__}: {error}"),
+        )
+
+    def approval_url(self, hold: HoldId) -> str:
+        """Where a person answers a hold."""
+        return f"{self.house.settings.public_url}/holds/{hold}"
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Runtime"]:
+        """Recover from the last crash, then keep policy fresh and dead tasks' connections closed until the block ends."""
+        state = self.house.state
+        marked = await recover(self.house.store, self.house.clock, lambda seen: dead_instances(state, seen))
+        for execution in marked:
+            warn(f"outcome unknown since the last crash: {execution.execution} (see: lictor log show --open)")
+        jobs = [asyncio.create_task(self._reload()), asyncio.create_task(self._sweep())]
+        try:
+            yield self
+        finally:
+            for job in jobs:
+                job.cancel()
+            await asyncio.gather(*jobs, return_exceptions=True)
+            await self.connections.close()
+            await self.execute.drain()
+            self.instance.close()
+            self.house.keys.write_anchor(_newest(self.house.store))
+            self.house.close()
+
+    async def _reload(self) -> None:
+        """Load the bundle again when its files change; a broken one is reported and the last good one stays (POLE-09)."""
+        while True:
+            await asyncio.sleep(RELOAD_EVERY_S)
+            try:
+                if not self.house.folder.changed():
+                    continue
+                bundle = await asyncio.to_thread(self.house.folder.load)
+                if await self.house.activate(bundle):
+                    warn(f"bundle {bundle.revision[:19]} is in force")
+            except LictorError as error:
+                warn(f"bundle refused, the last good one stays in force: {error}")
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY_S)
+            now = self.house.clock.now_ms()
+            for task in self.connections.tasks():
+                if not self._alive(task, now):
+                    await self.connections.end_task(task)
+            self.house.keys.write_anchor(_newest(self.house.store))
+
+    def _alive(self, task: TaskId, now_ms: int) -> bool:
+        state = self.house.store.task(task)
+        return state is not None and state.status is TaskStatus.OPEN and now_ms < state.task.expires_at_ms
+
+
+def connector(house: House, name: ServerName, server: ServerSettings) -> Connect:
+    """How a configured server is connected. Imports are late: `lictor run` needs no HTTP client."""
+
+    async def connect(capabilities: dict[str, Any], ask: Ask, notify: Notify) -> Upstream:
+        if server.url:
+            from lictor.pep.mcp.upstream.http import HttpUpstream  # noqa: PLC0415
+
+            return await HttpUpstream.start(
+                name,
+                server.url,
+                headers=dict(server.headers),
+                limits=house.settings.limits,
+                ask=ask,
+                notify=notify,
+                capabilities=capabilities,
+            )
+        from lictor.pep.mcp.upstream.stdio import StdioUpstream  # noqa: PLC0415
+
+        return await StdioUpstream.start(
+            name,
+            list(server.command),
+            env=environment(server),
+            cwd=server.cwd or None,
+            limits=house.settings.limits,
+            ask=ask,
+            notify=notify,
+            capabilities=capabilities,
+        )
+
+    return connect
+
+
+def environment(server: ServerSettings) -> dict[str, str]:
+    """A started server's whole environment: what is named, nothing else of ours."""
+    passed = {name: os.environ[name] for name in server.pass_env if name in os.environ}
+    return {**passed, **server.env}
+
+
+def warn(text: str) -> None:
+    """One line for the operator. Standard output belongs to the protocol."""
+    print(f"lictor: {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _newest(store: RecordStore) -> str | None:
+    newest = None
+    for text in store.checkpoints():
+        newest = text
+    return newest
+
+
+def servers_of(settings: Settings, only: Sequence[str] = ()) -> dict[ServerName, ServerSettings]:
+    """The configured servers, or those named.
+
+    Raises:
+        OperatorError: a name is not configured, or none is.
+    """
+    unknown = [name for name in only if name not in settings.servers]
+    if unknown:
+        raise OperatorError(Reason.UNKNOWN_SERVER, f"server {unknown[0]!r} is not in lictor.toml")
+    chosen = {ServerName(n): s for n, s in settings.servers.items() if not only or n in only}
+    if not chosen:
+        raise OperatorError(
+            Reason.UNKNOWN_SERVER, "lictor.toml names no server", remedy="add a [servers.NAME] with command or url"
+        )
+    return chosen

@@ -1,0 +1,86 @@
+"""`lictor`: finds the command, imports only that one, runs it. Start-up time is part of every MCP client's start."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from lictor import __version__
+from lictor.cli.output import Exit, fail
+from lictor.model.errors import LictorError
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "watch a real agent client meet real MCP servers through Lictor"),
+    "init": ("init", "write a commented starter bundle"),
+    "run": ("run", "start one MCP server behind Lictor, over stdio (what `wrap` puts into client configurations)"),
+    "serve": ("serve", "serve the configured MCP servers and the approval page over HTTP"),
+    "wrap": ("wrap", "put Lictor in front of the MCP servers of your clients (shows the diff first)"),
+    "unwrap": ("wrap", "take it out again, byte for byte"),
+    "pending": ("holds", "actions that wait for a person"),
+    "approve": ("holds", "approve exactly one held action"),
+    "deny": ("holds", "deny one held action"),
+    "approver": ("holds", "give an approver of the bundle a secret"),
+    "task": ("task", "open, list, show and close tasks"),
+    "policy": ("policy", "check, test and explain policy"),
+    "catalog": ("catalog", "draft catalogue entries from a server's own list"),
+    "log": ("log", "show and verify the record log"),
+    "replay": ("replay", "decide every recorded request again and compare"),
+    "doctor": ("doctor", "check the whole installation"),
+}
+"""Command: module in `lictor.cli`, one line of help."""
+
+_EPILOG = """\
+start here:
+  lictor demo                 see it work, one minute, nothing to configure
+  lictor init                 write ./lictor, a starter bundle
+  lictor wrap                 show what would change in your MCP clients' configuration
+
+exit codes: 0 done, 1 the answer is no, 2 usage, 3 configuration or bundle refused, 4 store, 5 refused, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the process's exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    command = next((word for word in words if not word.startswith("-")), "")
+    parser = _parser(command if command in COMMANDS else "")
+    args = parser.parse_args(words)
+    if not getattr(args, "run", None):
+        parser.print_help()
+        return Exit.USAGE
+    try:
+        return int(args.run(args))
+    except LictorError as error:
+        return fail(error, as_json=bool(getattr(args, "json", False)))
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return Exit.OK
+
+
+def _parser(command: str) -> argparse.ArgumentParser:
+    """The parser, with the arguments of one command only; the others are names with a line of help."""
+    parser = argparse.ArgumentParser(
+        prog="lictor",
+        description="Permission for AI agents, decided outside the model.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"lictor {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for name, (module, line) in COMMANDS.items():
+        sub = commands.add_parser(
+            name, help=line, description=line, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if name == command:
+            importlib.import_module(f"lictor.cli.{module}").add(name, sub)
+    return parser
+
+
+def common(parser: argparse.ArgumentParser) -> None:
+    """Options that every command on a bundle has."""
+    parser.add_argument(
+        "--bundle", metavar="DIR", help="bundle folder (default: $LICTOR_BUNDLE, ./lictor, ~/.config/lictor)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")

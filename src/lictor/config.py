@@ -1,0 +1,137 @@
+"""Typed settings of `lictor.toml`. Unknown keys refuse the start; there is no fail-open setting to misspell.
+
+What decides (policy, catalogue, registry) is not here: it is the rest of the bundle. Every default carries its unit and its reason.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+from lictor.model.errors import OperatorError
+from lictor.model.limits import Limits
+from lictor.model.reasons import Reason
+
+
+class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where `lictor serve` listens and under which name clients know it."""
+
+    host: str = "127.0.0.1"
+    """Loopback: the gateway speaks plain HTTP; put a TLS proxy in front before you change this."""
+    port: int = 8700
+    public_url: str = ""
+    """What clients and approvers type; also the audience of task tokens. Default: http://<host>:<port>."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Host headers accepted besides that of `public_url` (DNS rebinding)."""
+    allowed_origins: tuple[str, ...] = ()
+    """Browser origins accepted on the MCP endpoint; none by default."""
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One MCP server: a command to start, or a URL. Commands come from this file only, never over HTTP (CVE class: case TOOL-11)."""
+
+    command: tuple[str, ...] = ()
+    url: str = ""
+    headers: dict[str, str] = {}
+    env: dict[str, str] = {}
+    """Set for the command, besides what `pass_env` names; nothing else of our environment is passed on."""
+    pass_env: tuple[str, ...] = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SYSTEMROOT")
+    cwd: str = ""
+    shared: bool = False
+    """One connection for all tasks. Only for servers without state of their own."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All of `lictor.toml`."""
+
+    listen: Listen = Listen()
+    state: str = ".lictor"
+    """Folder of log, keys and locks, relative to the bundle."""
+    log_name: str = "lictor.local/log"
+    """Origin line of the log's checkpoints; name your organisation's log for good before the first record."""
+    hold_wait_s: float = 0.0
+    """How long a held call waits for people before it is answered "approve, then retry"."""
+    task_ttl_s: int = 3_600
+    """Life of a task that `lictor run` opens."""
+    connections: int = 256
+    """Server connections open at the same time: each may be a process."""
+    limits: Limits = Limits()
+    servers: dict[str, ServerSettings] = {}
+
+    @property
+    def public_url(self) -> str:
+        """The URL clients use, without trailing slash."""
+        return (self.listen.public_url or f"http://{self.listen.host}:{self.listen.port}").rstrip("/")
+
+    @property
+    def audience(self) -> str:
+        """What a task token must be for."""
+        return f"{self.public_url}/mcp"
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """Host headers accepted, lower case."""
+        return frozenset({urlsplit(self.public_url).netloc.lower(), *(h.lower() for h in self.listen.allowed_hosts)})
+
+
+def load_settings(text: str, where: str = "lictor.toml") -> Settings:
+    """Parse and check settings.
+
+    Raises:
+        OperatorError: `config_refused`: not TOML, unknown key, wrong type, contradiction; `where` names file and place.
+    """
+    try:
+        raw: dict[str, Any] = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise OperatorError(Reason.CONFIG_REFUSED, f"not TOML: {error}", where=where) from None
+    try:
+        settings = msgspec.convert(raw, Settings, strict=True)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise OperatorError(
+            Reason.CONFIG_REFUSED, str(error), where=where, remedy="see docs/reference/settings.md"
+        ) from None
+    for name, server in settings.servers.items():
+        _check_server(name, server, where)
+    _check_url(settings, where)
+    return settings
+
+
+def read_settings(folder: Path) -> Settings:
+    """Settings of a bundle folder; a missing file means all defaults.
+
+    Raises:
+        OperatorError: as `load_settings`, or the file cannot be read.
+    """
+    path = folder / "lictor.toml"
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise OperatorError(Reason.CONFIG_REFUSED, f"cannot be read: {error}", where=str(path)) from None
+    return load_settings(text, str(path))
+
+
+def _check_server(name: str, server: ServerSettings, where: str) -> None:
+    if bool(server.command) == bool(server.url):
+        raise OperatorError(
+            Reason.CONFIG_REFUSED, f"server {name!r} needs either command or url", where=f"{where} [servers.{name}]"
+        )
+    if server.url and urlsplit(server.url).scheme not in {"http", "https"}:
+        raise OperatorError(
+            Reason.CONFIG_REFUSED, f"server {name!r}: url must be http or https", where=f"{where} [servers.{name}]"
+        )
+    if server.url and (server.env or server.cwd):
+        raise OperatorError(
+            Reason.CONFIG_REFUSED, f"server {name!r}: env and cwd belong to a command", where=f"{where} [servers.{name}]"
+        )
+
+
+def _check_url(settings: Settings, where: str) -> None:
+    parts = urlsplit(settings.public_url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query or parts.username:
+        raise OperatorError(
+            Reason.CONFIG_REFUSED, f"public_url {settings.public_url[:120]!r} must be scheme://host[:port]", where=where
+        )

@@ -1,0 +1,261 @@
+"""What a record does to state: `fold(read, record, at) -> rows`, or a refusal that writes nothing.
+
+Every store calls this inside its own commit, so "check and mark" is one atomic step whatever the store. The rules here are
+the only place where an approval is spent, a budget is used and a task dies. Threats: double redemption (R3), use after
+close (R4), budget splitting by parallel calls (HIST).
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from lictor.lifecycle.rows import BUNDLE_KEY, Body, Execution, Key, Pointer, Row, live_key
+from lictor.lifecycle.table import EXECUTION, HOLD, TASK
+from lictor.model.approval import Hold, HoldStatus
+from lictor.model.errors import ConflictError
+from lictor.model.reasons import Reason
+from lictor.model.record import (
+    ApprovalGiven,
+    ApproverEnrolled,
+    BundleActivated,
+    DecisionMade,
+    ExecutionEnded,
+    ExecutionStarted,
+    HoldDenied,
+    HoldExpired,
+    HoldOpened,
+    HoldRefused,
+    Record,
+    RequestReceived,
+    RequestRefused,
+    TaskClosed,
+    TaskOpened,
+    ToolQuarantined,
+)
+from lictor.model.task import TaskState, TaskStatus
+
+Read = Callable[[Key], Row | None]
+Changes = dict[Key, Row | None]
+"""New rows by key; None removes the row."""
+
+
+def fold(read: Read, record: Record, at_ms: int) -> Changes:
+    """Rows changed by one record.
+
+    Raises:
+        ConflictError: the life cycles do not permit this record now. The reason code says which rule.
+    """
+    match record:
+        case RequestReceived() | RequestRefused() | DecisionMade() | HoldRefused() | ToolQuarantined():
+            return {}
+        case TaskOpened():
+            return _open_task(read, record)
+        case TaskClosed():
+            return _close_task(read, record)
+        case ApproverEnrolled():
+            return _enrol(read, record, at_ms)
+        case BundleActivated():
+            return _rows(_pointer(BUNDLE_KEY, record.revision, at_ms))
+        case HoldOpened():
+            return _open_hold(read, record)
+        case ApprovalGiven():
+            return _approve(read, record, at_ms)
+        case HoldDenied():
+            return _end_hold(read, record.hold, "deny", by=record.by, note=record.note)
+        case HoldExpired():
+            return _end_hold(read, record.hold, "expire")
+        case ExecutionStarted():
+            return _start(read, record, at_ms)
+        case ExecutionEnded():
+            return _end(read, record)
+
+
+def _open_task(read: Read, record: TaskOpened) -> Changes:
+    task = record.task
+    _absent(read, ("task", task.id))
+    changes = _rows(_task_row(TaskState(task=task)))
+    if record.token:
+        key = ("token", record.token)
+        _absent(read, key)
+        changes[key] = _pointer(key, task.id, task.opened_at_ms)
+    return changes
+
+
+def _close_task(read: Read, record: TaskClosed) -> Changes:
+    state = _task(read, record.task)
+    status = _step(TASK, state.status.value, "close", Reason.TASK_CLOSED, f"task {record.task!r}")
+    return _rows(_task_row(msgspec.structs.replace(state, status=TaskStatus(status))))
+
+
+def _enrol(read: Read, record: ApproverEnrolled, at_ms: int) -> Changes:
+    changes: Changes = {}
+    previous = read(("approver", record.human))
+    if previous is not None and isinstance(previous.body, Pointer):
+        changes["secret", previous.body.target] = None
+    _absent(read, ("secret", record.secret))
+    changes["secret", record.secret] = _pointer(("secret", record.secret), record.human, at_ms)
+    changes["approver", record.human] = _pointer(("approver", record.human), record.secret, at_ms)
+    return changes
+
+
+def _open_hold(read: Read, record: HoldOpened) -> Changes:
+    hold = record.hold
+    _absent(read, ("hold", hold.id))
+    key = live_key(hold.task, hold.digest)
+    _absent(read, key)
+    _open_state(read, hold.task)
+    if hold.status is not HoldStatus.PENDING or hold.approval is not None:
+        raise ConflictError(Reason.CONFLICT, "a hold is born pending, without an answer")
+    return _rows(_hold_row(hold), _pointer(key, hold.id, hold.opened_at_ms))
+
+
+def _approve(read: Read, record: ApprovalGiven, at_ms: int) -> Changes:
+    approval = record.approval
+    hold = _hold(read, approval.hold)
+    status = _step(HOLD, hold.status.value, "approve", Reason.CONFLICT, f"hold {hold.id!r}")
+    if approval.digest != hold.digest:
+        raise ConflictError(Reason.ACTION_HASH_MISMATCH, "the approval is for another action than the hold")
+    if at_ms >= hold.expires_at_ms:
+        raise ConflictError(Reason.APPROVAL_TIMEOUT, f"hold {hold.id!r} has expired")
+    answered = msgspec.structs.replace(
+        hold, status=HoldStatus(status), approval=approval, answered_by=approval.approver, note=record.note
+    )
+    return _rows(_hold_row(answered))
+
+
+def _end_hold(read: Read, hold_id: str, event: str, *, by: str | None = None, note: str = "") -> Changes:
+    hold = _hold(read, hold_id)
+    status = _step(HOLD, hold.status.value, event, Reason.CONFLICT, f"hold {hold_id!r}")
+    ended = msgspec.structs.replace(
+        hold, status=HoldStatus(status), answered_by=by or hold.answered_by, note=note or hold.note
+    )
+    changes = _rows(_hold_row(ended))
+    if ended.status is HoldStatus.EXPIRED:
+        changes[live_key(hold.task, hold.digest)] = None  # a denied action stays denied for the task: nobody is asked again
+    return changes
+
+
+def _start(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
+    _absent(read, ("execution", record.execution))
+    state = _open_state(read, record.task)
+    changes = _rows(
+        _task_row(_use(state, record, at_ms)),
+        _row(
+            ("execution", record.execution),
+            _step(EXECUTION, "", "start", Reason.CONFLICT, "execution"),
+            record.instance,
+            at_ms,
+            Execution(started=record, outcome="started"),
+        ),
+    )
+    if record.hold is not None:
+        changes.update(_consume(read, record, at_ms))
+    return changes
+
+
+def _use(state: TaskState, record: ExecutionStarted, at_ms: int) -> TaskState:
+    """Spend one call and the value, take on the labels; refuse past any limit."""
+    task = state.task
+    if at_ms >= task.expires_at_ms:
+        raise ConflictError(Reason.TASK_EXPIRED, f"task {task.id!r} has expired")
+    if state.calls_used >= task.budget.calls:
+        raise ConflictError(Reason.BUDGET_CALLS, f"task {task.id!r} has used its {task.budget.calls} calls")
+    value_used = state.value_used
+    if record.value:
+        used = value_used.get(record.currency, 0) + record.value
+        if record.value < 0 or used > task.budget.value.get(record.currency, 0):
+            raise ConflictError(Reason.BUDGET_VALUE, f"task {task.id!r} has no budget left in {record.currency!r}")
+        value_used = {**value_used, record.currency: used}
+    labels = state.labels
+    if not set(record.labels).issubset(labels):
+        labels = tuple(sorted({*labels, *record.labels}))
+    return msgspec.structs.replace(state, calls_used=state.calls_used + 1, value_used=value_used, labels=labels)
+
+
+def _consume(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
+    hold = _hold(read, record.hold or "")
+    if hold.status is HoldStatus.CONSUMED:
+        raise ConflictError(Reason.APPROVAL_USED, f"the approval of hold {hold.id!r} is spent")
+    status = _step(HOLD, hold.status.value, "consume", Reason.UNKNOWN_APPROVAL, f"hold {hold.id!r}")
+    if hold.task != record.task:
+        raise ConflictError(Reason.APPROVAL_PRINCIPAL, "the approval belongs to another task")
+    if hold.digest != record.digest:
+        raise ConflictError(Reason.ACTION_HASH_MISMATCH, "the approval is for another action")
+    if hold.approval is None or at_ms >= hold.approval.expires_at_ms:
+        raise ConflictError(Reason.APPROVAL_EXPIRED, f"the approval of hold {hold.id!r} has expired")
+    changes = _rows(_hold_row(msgspec.structs.replace(hold, status=HoldStatus(status))))
+    changes[live_key(hold.task, hold.digest)] = None
+    return changes
+
+
+def _end(read: Read, record: ExecutionEnded) -> Changes:
+    row = read(("execution", record.execution))
+    if row is None or not isinstance(row.body, Execution):
+        raise ConflictError(Reason.CONFLICT, f"no execution {record.execution!r}")
+    outcome = _step(EXECUTION, row.status, record.outcome, Reason.CONFLICT, f"execution {record.execution!r}")
+    body = msgspec.structs.replace(row.body, outcome=outcome)
+    changes = _rows(msgspec.structs.replace(row, status=outcome, body=body))
+    started = row.body.started
+    if outcome == "failed" and started.value:
+        changes.update(_give_back(read, started))
+    return changes
+
+
+def _give_back(read: Read, started: ExecutionStarted) -> Changes:
+    """Nothing left us, so the value was not spent. The call stays counted: retries are not free."""
+    state = _task(read, started.task)
+    used = {**state.value_used, started.currency: max(0, state.value_used.get(started.currency, 0) - started.value)}
+    return _rows(_task_row(msgspec.structs.replace(state, value_used=used)))
+
+
+def _step(table: dict[tuple[str, str], str], status: str, event: str, reason: Reason, what: str) -> str:
+    after = table.get((status, event))
+    if after is None:
+        raise ConflictError(reason, f"{what} is {status or 'absent'}: cannot {event}")
+    return after
+
+
+def _task(read: Read, task_id: str) -> TaskState:
+    row = read(("task", task_id))
+    if row is None or not isinstance(row.body, TaskState):
+        raise ConflictError(Reason.UNKNOWN_TASK, f"no task {task_id!r}")
+    return row.body
+
+
+def _open_state(read: Read, task_id: str) -> TaskState:
+    state = _task(read, task_id)
+    if state.status is not TaskStatus.OPEN:
+        raise ConflictError(Reason.TASK_CLOSED, f"task {task_id!r} is closed")
+    return state
+
+
+def _hold(read: Read, hold_id: str) -> Hold:
+    row = read(("hold", hold_id))
+    if row is None or not isinstance(row.body, Hold):
+        raise ConflictError(Reason.UNKNOWN_APPROVAL, f"no hold {hold_id!r}")
+    return row.body
+
+
+def _absent(read: Read, key: Key) -> None:
+    if read(key) is not None:
+        raise ConflictError(Reason.CONFLICT, f"{key[0]} {key[1]!r} exists already")
+
+
+def _row(key: Key, status: str, owner: str, at_ms: int, body: Body) -> Row:
+    return Row(kind=key[0], id=key[1], status=status, owner=owner, at_ms=at_ms, body=body)
+
+
+def _pointer(key: Key, target: str, at_ms: int) -> Row:
+    return _row(key, "", "", at_ms, Pointer(target=target))
+
+
+def _task_row(state: TaskState) -> Row:
+    return _row(("task", state.task.id), state.status.value, state.task.agent, state.task.opened_at_ms, state)
+
+
+def _hold_row(hold: Hold) -> Row:
+    return _row(("hold", hold.id), hold.status.value, hold.task, hold.opened_at_ms, hold)
+
+
+def _rows(*rows: Row) -> Changes:
+    return {row.key: row for row in rows}

@@ -1,0 +1,97 @@
+"""Every reason code there is, once.
+
+A code is stable and machine-readable: agents, tests and dashboards key on it. It says *what kind* of refusal this is and
+never reveals how policy is built. A code is never reused for another meaning.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why something was refused, held or allowed. The value is the wire form (`snake_case`)."""
+
+    # -- the strict door: the bytes were not acceptable, policy was never asked -----------------------------------------
+    INVALID_JSON = "invalid_json"
+    NOT_UTF8 = "not_utf8"
+    DUPLICATE_KEY = "duplicate_key"
+    INVALID_UNICODE = "invalid_unicode"
+    TRAILING_DATA = "trailing_data"
+    TOO_LARGE = "too_large"
+    TOO_DEEP = "too_deep"
+    TOO_MANY = "too_many_members"
+    NUMBER_RANGE = "number_out_of_range"
+    UNSAFE_INTEGER = "unsafe_integer"
+    UNKNOWN_MEMBER = "unknown_member"
+    BATCH_NOT_SUPPORTED = "batch_not_supported"
+    INVALID_MESSAGE = "invalid_message"
+    HEADER_MISMATCH = "header_mismatch"
+    DUPLICATE_HEADER = "duplicate_header"
+    UNSUPPORTED_VERSION = "unsupported_version"
+    UNKNOWN_METHOD = "unknown_method"
+    UNKNOWN_ARGUMENT = "unknown_argument"
+    INVALID_ARGUMENTS = "invalid_arguments"
+    BAD_STATE = "bad_state"
+    STATE_PRINCIPAL = "state_principal"
+
+    # -- who is asking ---------------------------------------------------------------------------------------------------
+    UNAUTHENTICATED = "unauthenticated"
+    BAD_ORIGIN = "bad_origin"
+    BAD_HOST = "bad_host"
+    UNKNOWN_AGENT = "unknown_agent"
+    AGENT_INACTIVE = "agent_inactive"
+    AGENT_REVIEW_OVERDUE = "agent_review_overdue"
+    UNKNOWN_TASK = "unknown_task"
+    TASK_CLOSED = "task_closed"
+    TASK_EXPIRED = "task_expired"
+    BUDGET_CALLS = "budget_calls"
+    BUDGET_VALUE = "budget_value"
+
+    # -- structure: what is asked ----------------------------------------------------------------------------------------
+    UNKNOWN_TOOL = "unknown_tool"
+    UNKNOWN_RESOURCE = "unknown_resource"
+    UNKNOWN_PROMPT = "unknown_prompt"
+    UNKNOWN_SERVER = "unknown_server"
+    TOOL_CHANGED = "tool_changed"
+    TOOL_UNUSABLE = "tool_unusable"
+    UNKNOWN_DESTINATION = "unknown_destination"
+    UNKNOWN_VALUE = "unknown_value"
+    FEATURE_DENIED = "feature_denied"
+
+    # -- policy ----------------------------------------------------------------------------------------------------------
+    PERMITTED = "permitted"
+    FORBIDDEN = "forbidden"
+    NOT_PERMITTED = "not_permitted"
+    NO_POLICY = "no_policy"
+    POLICY_ERROR = "policy_error"
+    POLICY_TIMEOUT = "policy_timeout"
+    NEEDS_APPROVAL = "needs_approval"
+
+    # -- approval --------------------------------------------------------------------------------------------------------
+    ACTION_HASH_MISMATCH = "action_hash_mismatch"
+    APPROVAL_USED = "approval_used"
+    APPROVAL_EXPIRED = "approval_expired"
+    APPROVAL_TIMEOUT = "approval_timeout"
+    APPROVAL_DENIED = "approval_denied"
+    APPROVAL_PRINCIPAL = "approval_principal"
+    APPROVAL_RATE = "approval_rate"
+    APPROVAL_UNAVAILABLE = "approval_unavailable"
+    UNKNOWN_APPROVAL = "unknown_or_foreign_approval"
+    NOT_AN_APPROVER = "not_an_approver"
+    APPROVER_IS_REQUESTER = "approver_is_requester"
+
+    # -- the world behind us ---------------------------------------------------------------------------------------------
+    CANNOT_RECORD = "cannot_record"
+    UPSTREAM_DOWN = "upstream_down"
+    UPSTREAM_TIMEOUT = "upstream_timeout"
+    UPSTREAM_TOO_LARGE = "upstream_too_large"
+    UPSTREAM_INVALID = "upstream_invalid"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    CANCELLED = "cancelled"
+    OVERLOADED = "overloaded"
+    INTERNAL = "internal_error"
+
+    # -- administration --------------------------------------------------------------------------------------------------
+    BUNDLE_REFUSED = "bundle_refused"
+    CONFIG_REFUSED = "config_refused"
+    LOG_DAMAGED = "log_damaged"
+    CONFLICT = "conflict"

@@ -1,0 +1,231 @@
+"""What is written down: one versioned type a record, kinds kept apart (request, decision, approval, privilege, execution, signal).
+
+Wire rule: a published type only ever gains members with defaults; anything else is a new tag. Prompts and model text never
+enter a record; argument payloads are sealed beside the log under a per-task key and appear here as digests.
+"""
+
+import msgspec
+
+from lictor.model.action import ActionKind
+from lictor.model.approval import Approval, Hold
+from lictor.model.ids import (
+    ActionDigest,
+    AgentId,
+    ArgumentsDigest,
+    DecisionId,
+    ExecutionId,
+    HoldId,
+    HumanId,
+    InstanceId,
+    PolicyId,
+    PolicyRevision,
+    RequestId,
+    ServerName,
+    SnapshotDigest,
+    TaskId,
+)
+from lictor.model.task import Task
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class RequestReceived(_Body, tag="request.received"):
+    """An agent asked for an action; arguments as digest."""
+
+    request: RequestId
+    kind: ActionKind
+    server: ServerName
+    name: str
+    arguments: ArgumentsDigest
+    digest: ActionDigest
+    agent: AgentId
+    human: HumanId
+    task: TaskId
+
+
+class RequestRefused(_Body, tag="request.refused"):
+    """The strict door refused the bytes: policy was never asked. The bytes appear as digest and length only."""
+
+    task: TaskId
+    reason: str
+    where: str
+    size: int
+    digest: str
+
+
+class DecisionMade(_Body, tag="decision.made"):
+    """What `decide` answered; `snapshot` is the digest of the facts sealed with the request."""
+
+    decision: DecisionId
+    request: RequestId
+    digest: ActionDigest
+    snapshot: SnapshotDigest
+    revision: PolicyRevision
+    engine: str
+    outcome: str
+    reason: str
+    policies: tuple[PolicyId, ...] = ()
+    approvers: tuple[tuple[str, ...], ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+class HoldOpened(_Body, tag="approval.hold_opened"):
+    """A decision needs people."""
+
+    hold: Hold
+
+
+class ApprovalGiven(_Body, tag="approval.given"):
+    """A person said yes to exactly one digest."""
+
+    approval: Approval
+    note: str = ""
+
+
+class HoldDenied(_Body, tag="approval.denied"):
+    """A person said no."""
+
+    hold: HoldId
+    by: HumanId
+    note: str = ""
+
+
+class HoldExpired(_Body, tag="approval.expired"):
+    """Nobody answered, or nobody came back for the answer, in time."""
+
+    hold: HoldId
+
+
+class HoldRefused(_Body, tag="approval.refused"):
+    """An ask for people, or a return with their answer, that was turned away: rate limit, foreign, used, late or denied hold."""
+
+    request: RequestId
+    reason: str
+    hold: HoldId | None = None
+
+
+class TaskOpened(_Body, tag="privilege.task_opened"):
+    """Authority came into being. `token` is the SHA-256 of the bearer token; empty for a local process."""
+
+    task: Task
+    opened_by: str
+    token: str = ""
+
+
+class TaskClosed(_Body, tag="privilege.task_closed"):
+    """Authority ended."""
+
+    task: TaskId
+    by: str
+
+
+class ApproverEnrolled(_Body, tag="privilege.approver_enrolled"):
+    """A person can answer holds. `secret` is the SHA-256 of the approver's token; a new enrolment replaces the old."""
+
+    human: HumanId
+    secret: str
+    by: str
+
+
+class BundleActivated(_Body, tag="privilege.bundle_activated"):
+    """Policy changed: from this record on decisions cite this revision."""
+
+    revision: PolicyRevision
+    previous: PolicyRevision | None
+    files: int
+
+
+class ToolQuarantined(_Body, tag="signal.tool_quarantined"):
+    """A server's definition no longer matches what a person looked at; unusable until re-pinned."""
+
+    server: ServerName
+    kind: ActionKind
+    name: str
+    pinned: str
+    live: str
+
+
+class ExecutionStarted(_Body, tag="execution.started"):
+    """Durable before a byte leaves. Spends the approval, if there is one, in the same commit.
+
+    `labels` are taken on by the task now; `value` is reserved against its budget now.
+    """
+
+    execution: ExecutionId
+    request: RequestId
+    decision: DecisionId
+    digest: ActionDigest
+    arguments: ArgumentsDigest
+    task: TaskId
+    instance: InstanceId
+    hold: HoldId | None = None
+    labels: tuple[str, ...] = ()
+    currency: str = ""
+    value: int = 0
+
+
+class ExecutionEnded(_Body, tag="execution.ended"):
+    """What became of it. `sent` is the digest of the argument bytes that left; empty if none did.
+
+    outcome: `executed` (a reply came), `failed` (nothing left us), `indeterminate` (it may have happened; shown to a person,
+    never run again by itself).
+    """
+
+    execution: ExecutionId
+    outcome: str
+    reason: str = ""
+    sent: str = ""
+    result: str = ""
+    is_error: bool = False
+
+
+Record = (
+    RequestReceived
+    | RequestRefused
+    | DecisionMade
+    | HoldOpened
+    | ApprovalGiven
+    | HoldDenied
+    | HoldExpired
+    | HoldRefused
+    | TaskOpened
+    | TaskClosed
+    | ApproverEnrolled
+    | BundleActivated
+    | ToolQuarantined
+    | ExecutionStarted
+    | ExecutionEnded
+)
+
+
+def record_kind(record: Record) -> str:
+    """`request`, `decision`, `approval`, `privilege`, `signal` or `execution`."""
+    tag = type(record).__struct_config__.tag
+    return str(tag).split(".", 1)[0]
+
+
+class LogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The wire form of one log entry: version, milliseconds since the epoch, and the record with its tag."""
+
+    v: int = 1
+    at: int
+    record: Record
+
+
+def encode_entry(at_ms: int, record: Record) -> bytes:
+    """Canonical bytes of an entry (no floats, keys sorted): the Merkle leaf's data."""
+    return msgspec.json.encode(LogEntry(at=at_ms, record=record), order="sorted")
+
+
+_ENTRY = msgspec.json.Decoder(LogEntry)
+
+
+def decode_entry(data: bytes) -> LogEntry:
+    """Inverse of `encode_entry`.
+
+    Raises:
+        msgspec.ValidationError: unknown tag, member or version shape.
+    """
+    return _ENTRY.decode(data)

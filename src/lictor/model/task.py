@@ -1,0 +1,48 @@
+"""The unit of authority: agent + human + purpose + trusted text + budgets + expiry. Authority dies with it."""
+
+from enum import StrEnum
+
+import msgspec
+
+from lictor.model.ids import AgentId, HumanId, TaskId
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Hard limits of a task. Values are minor units (cents) by ISO 4217 code; a currency not named has budget 0."""
+
+    calls: int = 1_000
+    value: dict[str, int] = {}
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was granted when the task was opened; never changes. Times are milliseconds since the epoch."""
+
+    id: TaskId
+    agent: AgentId
+    human: HumanId
+    purpose: str
+    trusted_text_digest: str
+    """What the person actually asked, as a digest; the text itself is sealed beside the log."""
+    audience: str
+    """The gateway this task's token is for; a token for another audience is refused."""
+    opened_at_ms: int
+    expires_at_ms: int
+    budget: Budget
+
+
+class TaskStatus(StrEnum):
+    """`expired` is not a state: time decides it at each decision."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+
+
+class TaskState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A task and what it has used and seen so far."""
+
+    task: Task
+    status: TaskStatus = TaskStatus.OPEN
+    calls_used: int = 0
+    value_used: dict[str, int] = {}
+    labels: tuple[str, ...] = ()
+    """Sorted. A label is taken on when an action that yields it *starts*, so a crash cannot lose it."""

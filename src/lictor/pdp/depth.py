@@ -1,0 +1,42 @@
+"""How deeply a policy's expressions nest, measured on its JSON form without recursion.
+
+Deep expressions are where the engine fails open (facts S4, S5: the evaluator gives up, the forbid is skipped) or kills the
+process (facts C2). Refuses to know any operator: it counts containers, so a new construct cannot slip past it.
+"""
+
+from typing import Any, Final
+
+MAX_EXPRESSION_DEPTH: Final = 64
+"""Nested expressions in one clause. The syntax tree stops at 100, serde_json at 128 containers (facts C2, C3)."""
+
+_CONTAINERS_PER_LEVEL: Final = 2  # an operator is {"op": {"left": …}}: two containers
+_MAX_CONTAINERS: Final = 112
+"""Containers around one clause and in it; serde_json refuses 128, and the policy set itself takes a few."""
+
+
+def expression_depth(policy: dict[str, Any]) -> int:
+    """Nesting of a policy's clauses, in expression levels (rounded up).
+
+    Args:
+        policy: one static policy in Cedar's JSON form.
+    """
+    return max((_containers(clause) for clause in policy.get("conditions", ())), default=0)
+
+
+def too_deep(policy: dict[str, Any]) -> bool:
+    """Whether a policy nests deeper than `MAX_EXPRESSION_DEPTH` in any clause (facts S5, C2)."""
+    return expression_depth(policy) > MAX_EXPRESSION_DEPTH
+
+
+def _containers(clause: Any) -> int:
+    deepest = 0
+    stack: list[tuple[Any, int]] = [(clause.get("body") if isinstance(clause, dict) else clause, 1)]
+    while stack:
+        node, depth = stack.pop()
+        if isinstance(node, dict):
+            deepest = max(deepest, depth)
+            stack.extend((child, depth + 1) for child in node.values())
+        elif isinstance(node, list):
+            deepest = max(deepest, depth)
+            stack.extend((child, depth + 1) for child in node)
+    return -(-deepest // _CONTAINERS_PER_LEVEL)

@@ -1,0 +1,99 @@
+"""Facts into the context policy reads. One type for each common fact, the same for every action, so an unscoped forbid validates.
+
+Only this module and the compiled tool encoders write Cedar's escape forms (`__extn`); argument objects are never passed through
+(facts S6).
+"""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from lictor.model.action import ActionRequest
+from lictor.model.approval import Approval
+from lictor.model.catalog import CatalogEntry
+from lictor.model.snapshot import Snapshot
+from lictor.model.task import TaskState
+from lictor.pdp.normalise import Destination, Value
+
+COMMON_CONTEXT: Final = (
+    "input_opaque: Bool, "
+    "digest: String, "
+    "task: {purpose: String, calls: Long, age_s: Long}, "
+    "user: {id: String}, "
+    "effect: {class: String, reversible: Bool, idempotent: Bool}, "
+    "destination?: {scheme: String, host: String, port: Long, directory: Set<String>, external: Bool}, "
+    "value?: {amount: Long, currency: String, task_total: Long}, "
+    "labels: Set<String>, "
+    "now: datetime, "
+    "approval?: {digest: String, approver: String, groups: Set<String>, given: datetime, expires: datetime}"
+)
+"""Cedar record members of every action's context, besides `input`."""
+
+HYPOTHETICAL: Final = "__hypothetical__"
+"""The approver of pass 2. No person can have this name: human ids are `<issuer>:<name>`."""
+
+
+def moment(ms: int) -> dict[str, Any]:
+    """Milliseconds since the epoch as a Cedar datetime (UTC, three digits)."""
+    whole, rest = divmod(ms, 1_000)
+    text = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return {"__extn": {"fn": "datetime", "arg": f"{text}.{rest:03d}Z"}}
+
+
+def build_context(
+    request: ActionRequest,
+    snapshot: Snapshot,
+    state: TaskState,
+    entry: CatalogEntry,
+    encoded: tuple[dict[str, Any], bool],
+    destination: Destination | None,
+    value: Value | None,
+) -> dict[str, Any]:
+    """The context of one request, without approval."""
+    context: dict[str, Any] = {
+        "input": encoded[0],
+        "input_opaque": encoded[1],
+        "digest": request.digest,
+        "task": {
+            "purpose": state.task.purpose,
+            "calls": state.calls_used + 1,
+            "age_s": max(0, snapshot.at_ms - state.task.opened_at_ms) // 1_000,
+        },
+        "user": {"id": state.task.human},
+        "effect": {"class": entry.effect.value, "reversible": entry.reversible, "idempotent": entry.idempotent},
+        "labels": list(state.labels),
+        "now": moment(snapshot.at_ms),
+    }
+    if destination is not None:
+        context["destination"] = {
+            "scheme": destination.scheme,
+            "host": destination.host,
+            "port": destination.port,
+            "directory": list(destination.directory),
+            "external": destination.external,
+        }
+    if value is not None:
+        used = state.value_used.get(value.currency, 0)
+        context["value"] = {"amount": value.amount, "currency": value.currency, "task_total": used + value.amount}
+    return context
+
+
+def approval_fact(approval: Approval, groups: tuple[str, ...]) -> dict[str, Any]:
+    """A real approval as a fact; `groups` are those its approver is still in."""
+    return {
+        "digest": approval.digest,
+        "approver": approval.approver,
+        "groups": list(groups),
+        "given": moment(approval.given_at_ms),
+        "expires": moment(approval.expires_at_ms),
+    }
+
+
+def hypothetical_approval(request: ActionRequest, at_ms: int, groups: tuple[str, ...]) -> dict[str, Any]:
+    """The approval of pass 2: bound to this action, unexpired, given by nobody."""
+    return {
+        "digest": request.digest,
+        "approver": HYPOTHETICAL,
+        "groups": list(groups),
+        "given": moment(at_ms),
+        "expires": moment(at_ms + 600_000),
+    }

@@ -1,0 +1,568 @@
+"""The middle of the proxy: one client request in, one answer out, nothing forwarded without a grant.
+
+Knows methods and catalogue kinds; refuses to know transports, framing and policy. Steps are numbered as in DESIGN section 3; 1
+(authentication) is the transport's, 3-5 are `service.authorize`, 7-9 `service.execute`.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from lictor.model.action import ActionKind, ActionRequest, SealedArguments
+from lictor.model.errors import CallerError, ConflictError, LictorError, StoreError, UpstreamError
+from lictor.model.ids import HoldId, RequestId, ServerName, TaskId
+from lictor.model.limits import Limits
+from lictor.model.reasons import Reason
+from lictor.model.task import TaskState
+from lictor.pep.mcp import answers
+from lictor.pep.mcp.connections import Connections
+from lictor.pep.mcp.features import SERVER_TO_CLIENT, client_capabilities, server_capabilities
+from lictor.pep.mcp.holding import INPUT_KEY, Holding, declined
+from lictor.pep.mcp.lists import LISTS, fetch_all, result_of, shown
+from lictor.pep.mcp.naming import Naming
+from lictor.pep.mcp.seam import Answer, Caller, Channel, Era, Notify, Offer, Reply, Upstream
+from lictor.ports import Clock, Ids
+from lictor.protocol.headers import header_params
+from lictor.protocol.jsonrpc import check_params
+from lictor.service.authorize import Authorize, Granted, Held, Outcome, Refused
+from lictor.service.execute import Execute, Sent
+from lictor.service.grant import Grant
+from lictor.service.offers import Offers
+
+DECIDED: Final = {
+    "tools/call": ActionKind.TOOL,
+    "prompts/get": ActionKind.PROMPT,
+    "resources/read": ActionKind.RESOURCE,
+    "resources/subscribe": ActionKind.RESOURCE,
+    "resources/unsubscribe": ActionKind.RESOURCE,
+    "completion/complete": ActionKind.FEATURE,
+}
+"""Client requests that reach a server, each as an action. Any other method is answered here or refused."""
+
+_PARAMS: Final = {
+    "tools/call": frozenset({"name", "arguments", "_meta", "inputResponses", "requestState"}),
+    "prompts/get": frozenset({"name", "arguments", "_meta", "inputResponses", "requestState"}),
+    "resources/read": frozenset({"uri", "_meta", "inputResponses", "requestState"}),
+    "resources/subscribe": frozenset({"uri", "_meta"}),
+    "resources/unsubscribe": frozenset({"uri", "_meta"}),
+    "completion/complete": frozenset({"ref", "argument", "context", "_meta"}),
+}
+_ROUND_TRIPS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
+_META_PASSED: Final = ("traceparent", "tracestate", "baggage")
+"""Members of `_meta` that travel on. Everything else in it was judged by nobody, so it stays here (ADR 0007)."""
+DEFINITIONS_TTL_MS: Final = 60_000
+"""How long a server's list is believed before it is fetched again; a change notice ends it at once."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """One client request under way: where a server's own requests and notices for this task go."""
+
+    caller: Caller
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One decided client request."""
+
+    caller: Caller
+    method: str
+    params: dict[str, Any]
+    server: ServerName
+    what: str
+    request: ActionRequest
+    upstream_state: str | None = None
+
+
+def _unreported(_: BaseException) -> None:
+    """Where nobody listens, the refusal alone tells."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Gateway:
+    """Handles client requests against a set of servers."""
+
+    connections: Connections
+    naming: Naming
+    authorize: Authorize
+    execute: Execute
+    offers: Offers
+    holding: Holding
+    clock: Clock
+    ids: Ids
+    limits: Limits
+    instructions: str = ""
+    on_defect: Callable[[BaseException], None] = _unreported
+    _flights: dict[TaskId, list[_Flight]] = field(default_factory=dict)
+    _counts: Counter[TaskId] = field(default_factory=Counter)
+    _learned: dict[ServerName, int] = field(default_factory=dict)
+    _definitions: dict[tuple[ActionKind, ServerName, str], dict[str, Any]] = field(default_factory=dict)
+
+    # -- entry points of the transports --------------------------------------------------------------------------------
+
+    async def handle(self, caller: Caller, method: str, params: dict[str, Any], channel: Channel) -> Answer:
+        """Answer one request. Never raises but for cancellation: a defect of ours is a refusal, `internal_error`."""
+        try:
+            return await self._counted(caller, method, params, channel)
+        except LictorError as error:
+            return self._failed(caller, method, params, error)
+        except Exception as error:  # noqa: BLE001 - the last door before the client
+            self.on_defect(error)
+            return answers.failure(StoreError(Reason.INTERNAL, "the gateway failed"))
+
+    async def offered(self, caller: Caller, channel: Channel) -> dict[ServerName, Offer]:
+        """What each reachable server said of itself; one that is down is left out, its things are refused when used."""
+        found: dict[ServerName, Offer] = {}
+        for server in self.connections.servers:
+            try:
+                found[server] = (await self._upstream(caller, server, channel)).offer
+            except UpstreamError:
+                continue
+        return found
+
+    def capabilities(self, caller: Caller, offered: Mapping[ServerName, Offer]) -> dict[str, Any]:
+        """The capabilities to declare to this client."""
+        modern = caller.era is Era.MODERN
+        return server_capabilities(self.offers, caller.task.task.agent, dict(offered), modern=modern)
+
+    async def listen(self, caller: Caller, params: dict[str, Any], channel: Channel) -> None:
+        """Hand on what modern servers notify, until cancelled. Resource updates only for resources this caller may see."""
+        agent = caller.task.task.agent
+        wanted = params.get("notifications")
+        asked = wanted if isinstance(wanted, dict) else {}
+        uris = [uri for uri in asked.get("resourceSubscriptions", []) if isinstance(uri, str)]
+        streams = []
+        for server, offer in (await self.offered(caller, channel)).items():
+            if offer.era is not Era.MODERN:
+                continue
+            upstream = await self._upstream(caller, server, channel)
+            seen = [uri for uri in uris if self.offers.visible(ActionKind.RESOURCE, server, uri, agent)]
+            narrowed = {**{k: v for k, v in asked.items() if v is True}, "resourceSubscriptions": seen}
+            streams.append(upstream.listen({"notifications": narrowed}, self._notices(server, channel)))
+        await asyncio.gather(*streams)
+
+    # -- one request -----------------------------------------------------------------------------------------------------
+
+    async def _counted(self, caller: Caller, method: str, params: dict[str, Any], channel: Channel) -> Answer:
+        """Bound what one task may have under way, and know where its servers' requests go meanwhile."""
+        task = caller.task.task.id
+        if self._counts[task] >= self.limits.inflight_per_task:
+            raise CallerError(Reason.OVERLOADED, f"more than {self.limits.inflight_per_task} requests at once")
+        flight = _Flight(caller, channel)
+        self._counts[task] += 1
+        self._flights.setdefault(task, []).append(flight)
+        try:
+            return await self._dispatch(caller, method, params, channel)
+        finally:
+            self._counts[task] -= 1
+            self._flights[task].remove(flight)
+            if not self._counts[task]:
+                del self._counts[task], self._flights[task]
+
+    async def _dispatch(self, caller: Caller, method: str, params: dict[str, Any], channel: Channel) -> Answer:
+        if method in LISTS:
+            return await self._list(caller, method, channel)
+        if method in DECIDED:
+            return await self._decided(caller, method, params, channel)
+        if method == "logging/setLevel" and caller.era is Era.LEGACY:
+            return await self._set_level(caller, params, channel)
+        if method == "ping" and caller.era is Era.LEGACY:
+            return Answer(result=b"{}")
+        error = {"code": answers.METHOD_NOT_FOUND, "message": f"method {method[:80]!r} is not served"}
+        return Answer(error=error, status=404)
+
+    def _failed(self, caller: Caller, method: str, params: dict[str, Any], error: LictorError) -> Answer:
+        """A failure of a tool call is a tool result, so that the model can react; everything else an error object."""
+        refusable = isinstance(error, StoreError | ConflictError) or error.reason is Reason.OVERLOADED
+        if method == "tools/call" and (refusable or isinstance(error, UpstreamError)):
+            return answers.refuse_tool(_what(method, params), error.reason, caller.era)
+        return answers.failure(error)
+
+    async def _list(self, caller: Caller, method: str, channel: Channel) -> Answer:
+        items: list[dict[str, Any]] = []
+        for server in self.connections.servers:
+            try:
+                upstream = await self._upstream(caller, server, channel)
+                found = await fetch_all(upstream, method, self.limits)
+                await self._learn(server, method, found)
+            except UpstreamError:
+                continue  # one dead server does not hide the others; its own things are refused when used
+            items += shown(found, method, server, caller.task.task.agent, self.offers, self.naming)
+        return Answer(result=result_of(method, items, caller.era))
+
+    async def _decided(self, caller: Caller, method: str, params: dict[str, Any], channel: Channel) -> Answer:
+        """Steps 2 to 9 for one action."""
+        call = self._normalise(caller, method, params)
+        if call is None:
+            return self._refuse(caller, method, _what(method, params), Refused(reason=_unknown(method)))
+        upstream = await self._upstream(caller, call.server, channel)
+        await self._learn_all(call.server, upstream)
+        hint, call = self._reopened(call)
+        outcome = await self._authorized(call, hint, channel)
+        match outcome:
+            case Granted():
+                return await self._run(call, outcome.grant, upstream, channel)
+            case Held():
+                return self._held(call, outcome)
+            case Refused():
+                return self._refuse(caller, method, call.what, outcome)
+
+    def _normalise(self, caller: Caller, method: str, params: dict[str, Any]) -> _Call | None:
+        """Step 2's first half: which server, which thing, which bytes. None: nobody's name."""
+        check_params(method, params)
+        unknown = params.keys() - _PARAMS[method]
+        if unknown:
+            name = sorted(unknown)[0]
+            raise CallerError(Reason.UNKNOWN_MEMBER, f"{method} has no member {name[:80]!r}", where="/params")
+        found = self._target(method, params)
+        if found is None:
+            return None
+        server, name, arguments = found
+        task = caller.task.task
+        request = ActionRequest.make(
+            id=RequestId(self.ids.new("req")),
+            kind=DECIDED[method],
+            server=server,
+            name=name,
+            arguments=SealedArguments.seal(arguments),
+            agent=task.agent,
+            human=task.human,
+            task=task.id,
+        )
+        if len(request.arguments.data) > self.limits.arguments_bytes:
+            raise CallerError(Reason.TOO_LARGE, "the arguments are too large", where="/params/arguments")
+        return _Call(caller, method, params, server, _what(method, params), request)
+
+    def _target(self, method: str, params: dict[str, Any]) -> tuple[ServerName, str, dict[str, Any]] | None:
+        if method in {"tools/call", "prompts/get"}:
+            split = self.naming.split(params["name"])
+            return (*split, params.get("arguments") or {}) if split is not None else None
+        if method == "completion/complete":
+            return self._completion_target(params)
+        uri = params.get("uri")
+        if not isinstance(uri, str):
+            raise CallerError(Reason.INVALID_MESSAGE, "uri must be a string", where="/params/uri")
+        server = self._server_of(uri)
+        return (server, uri, {"uri": uri}) if server is not None else None
+
+    def _completion_target(self, params: dict[str, Any]) -> tuple[ServerName, str, dict[str, Any]] | None:
+        ref = params.get("ref")
+        if not isinstance(ref, dict):
+            raise CallerError(Reason.INVALID_MESSAGE, "ref must be an object", where="/params/ref")
+        arguments: dict[str, Any] = {key: value for key, value in params.items() if key in {"argument", "context"}}
+        if isinstance(ref.get("name"), str):
+            split = self.naming.split(ref["name"])
+            if split is None:
+                return None
+            return split[0], "completion", {**arguments, "ref": {**ref, "name": split[1]}}
+        server = self._server_of(str(ref.get("uri", "")).partition("{")[0])
+        return (server, "completion", {**arguments, "ref": ref}) if server is not None else None
+
+    def _server_of(self, uri: str) -> ServerName | None:
+        """The one server whose catalogue lists this resource; two claimants are nobody."""
+        return self.offers.server_of(uri, self.connections.servers)
+
+    def _reopened(self, call: _Call) -> tuple[HoldId | None, _Call]:
+        """Open the `requestState` of a retry: it may name a hold of ours and carry a server's own state."""
+        if "requestState" not in call.params:
+            return None, call
+        state = self.holding.reopen(call.caller, call.request, call.params["requestState"])
+        reopened = _Call(
+            call.caller, call.method, call.params, call.server, call.what, call.request, upstream_state=state.upstream
+        )
+        return state.hold, reopened
+
+    async def _authorized(self, call: _Call, hint: HoldId | None, channel: Channel) -> Outcome:
+        """Decide; where the client can be asked in the same call, ask once and decide again."""
+        definition = self.offers.definition(call.request.kind, call.server, call.request.name)
+        outcome = await self.authorize(call.request, definition=definition, hint=hint)
+        if not isinstance(outcome, Held):
+            return outcome
+        if hint is not None:
+            waited = not declined(call.params) and await self.holding.answered(outcome.hold)
+        elif self.holding.can_elicit(call.caller, channel):
+            waited = await self.holding.elicit(channel, outcome.hold, call.what)
+        else:
+            waited = not self.holding.can_round_trip(call.caller) and await self.holding.answered(outcome.hold)
+        if not waited:
+            return outcome
+        again = msgspec.structs.replace(call.request, id=RequestId(self.ids.new("req")))
+        return await self.authorize(again, definition=definition, hint=outcome.hold.id)
+
+    def _held(self, call: _Call, held: Held) -> Answer:
+        if call.method in _ROUND_TRIPS and self.holding.can_round_trip(call.caller) and not declined(call.params):
+            return self.holding.round_trip(call.request, held.hold, call.what)
+        return self._refuse(call.caller, call.method, call.what, Refused(reason=Reason.NEEDS_APPROVAL, hold=held.hold))
+
+    def _refuse(self, caller: Caller, method: str, what: str, refused: Refused) -> Answer:
+        url = self.holding.url(refused.hold.id) if refused.hold and refused.reason is Reason.NEEDS_APPROVAL else ""
+        if method == "tools/call":
+            return answers.refuse_tool(what, refused.reason, caller.era, hold=refused.hold, url=url)
+        return answers.refuse(what, refused.reason, hold=refused.hold, url=url)
+
+    # -- the server's side -----------------------------------------------------------------------------------------------
+
+    async def _run(self, call: _Call, grant: Grant, upstream: Upstream, channel: Channel) -> Answer:
+        """Steps 7 to 9: claim, send exactly the sealed bytes, answer with exactly what came back."""
+        replies: list[Reply] = []
+
+        async def send(sealed: SealedArguments) -> Sent:
+            reply = await self._forward(call, grant, sealed, upstream, channel)
+            replies.append(reply)
+            body = reply.result if reply.result is not None else msgspec.json.encode(reply.error)
+            return Sent(body=body, is_error=reply.error is not None or _flags(body).isError)
+
+        await self.execute(grant, send)
+        return await self._answer(call, replies[0], channel)
+
+    async def _forward(
+        self, call: _Call, grant: Grant, sealed: SealedArguments, upstream: Upstream, channel: Channel
+    ) -> Reply:
+        kind = call.request.kind
+        params: dict[str, Any] = _passed_meta(call.params)
+        arguments = None
+        headers: dict[str, tuple[str, ...]] | None = None
+        if kind in {ActionKind.TOOL, ActionKind.PROMPT}:
+            params["name"] = call.request.name
+            arguments = sealed.data
+        else:
+            params.update(sealed.open())
+        if kind is ActionKind.TOOL:
+            headers = self._header_params(call.server, call.request.name)
+        if call.upstream_state is not None:
+            params["requestState"] = call.upstream_state
+        params.update(_input_responses(call.params))
+        timeout = grant.entry.timeout_s or self.limits.upstream_timeout_s
+        agent = call.caller.task.task.agent
+        return await upstream.request(
+            call.method,
+            params,
+            sealed_arguments=arguments,
+            client_capabilities=client_capabilities(self.offers, call.server, agent, call.caller.capabilities),
+            timeout_s=timeout,
+            notify=self._progress(call, channel),
+            progress=_progress_token(call.params) is not None,
+            header_params=headers,
+        )
+
+    async def _answer(self, call: _Call, reply: Reply, channel: Channel) -> Answer:
+        if reply.result is None:
+            return Answer(error=reply.error)
+        if _flags(reply.result).resultType == "input_required":
+            return await self._input_required(call, reply.result)
+        if call.caller.era is Era.MODERN:
+            return Answer(result=_modern(reply.result))
+        return Answer(result=reply.result)
+
+    async def _input_required(self, call: _Call, result: bytes) -> Answer:
+        """A modern server needs something of the client: each request decided, its state wrapped so that only we can open it."""
+        if call.caller.era is not Era.MODERN:
+            return self._refuse(call.caller, call.method, call.what, Refused(reason=Reason.FEATURE_DENIED))
+        body: dict[str, Any] = msgspec.json.decode(result)
+        wanted = body.get("inputRequests", {})
+        asked = wanted.values() if isinstance(wanted, dict) else [None]
+        for one in asked:
+            request: dict[str, Any] = one if isinstance(one, dict) else {}
+            feature = SERVER_TO_CLIENT.get(str(request.get("method")))
+            if feature is None or not await self._permitted(call, feature, request.get("params") or {}):
+                return self._refuse(call.caller, call.method, call.what, Refused(reason=Reason.FEATURE_DENIED))
+        state = body.get("requestState")
+        ttl = self.limits.hold_ttl_s
+        body["requestState"] = self.holding.seal_upstream(call.request, state if isinstance(state, str) else None, ttl)
+        return Answer(result=msgspec.json.encode(body))
+
+    async def _permitted(self, call: _Call, feature: str, params: dict[str, Any]) -> bool:
+        """Decide and record a request that travels inside a result; carrying it out is handing the result on."""
+        request = _feature_request(self.ids, call.server, feature, params, call.caller.task)
+        outcome = await self.authorize(request, definition=None)
+        if not isinstance(outcome, Granted):
+            return False
+
+        async def send(_: SealedArguments) -> Sent:
+            return Sent(body=b"", is_error=False)
+
+        await self.execute(outcome.grant, send)
+        return True
+
+    def _progress(self, call: _Call, channel: Channel) -> Notify:
+        """Notices of a request under way, under the client's own progress token."""
+        token = _progress_token(call.params)
+
+        async def notify(method: str, params: dict[str, Any]) -> None:
+            if method == "notifications/progress":
+                if token is None:
+                    return
+                params = {**params, "progressToken": token}
+            await channel.notify(method, params)
+
+        return notify
+
+    async def _upstream(self, caller: Caller, server: ServerName, channel: Channel) -> Upstream:
+        task = caller.task.task
+        declared = client_capabilities(self.offers, server, task.agent, caller.capabilities)
+
+        async def ask(method: str, params: dict[str, Any]) -> Reply:
+            return await self._asked(server, task.id, method, params)
+
+        return await self.connections.get(server, task.id, declared, ask, self._notices(server, channel))
+
+    def _notices(self, server: ServerName, channel: Channel) -> Notify:
+        """Notices that belong to no request: lists go stale, the client is told."""
+
+        async def notify(method: str, params: dict[str, Any]) -> None:
+            if method.endswith("/list_changed"):
+                self._learned.pop(server, None)
+            await channel.notify(method, params)
+
+        return notify
+
+    async def _asked(self, server: ServerName, task: TaskId, method: str, params: dict[str, Any]) -> Reply:
+        """A legacy server asks the client for something: decided like any action, denied unless policy permits it."""
+        feature = SERVER_TO_CLIENT.get(method)
+        flights = self._flights.get(task, [])
+        flight = next((f for f in reversed(flights) if f.channel.can_ask), None)
+        if feature is None or flight is None:
+            return Reply(error={"code": answers.METHOD_NOT_FOUND, "message": f"{method[:80]!r} is not available"})
+        state = flight.caller.task
+        request = _feature_request(self.ids, server, feature, params, state)
+        outcome = await self.authorize(request, definition=None)
+        if not isinstance(outcome, Granted):
+            reason = outcome.reason if isinstance(outcome, Refused) else Reason.NEEDS_APPROVAL
+            text = answers.refusal_text(f"{method} of server {server!r}", reason)
+            return Reply(error={"code": answers.POLICY_DENIED, "message": text})
+        replies: list[Reply] = []
+
+        async def send(_: SealedArguments) -> Sent:
+            reply = await flight.channel.ask(method, params, timeout_s=self.limits.upstream_timeout_s)
+            replies.append(reply)
+            return Sent(body=reply.result or b"", is_error=reply.error is not None)
+
+        try:
+            await self.execute(outcome.grant, send)
+        except CallerError as error:
+            return Reply(error={"code": answers.INTERNAL_ERROR, "message": error.message})
+        return replies[0]
+
+    async def _set_level(self, caller: Caller, params: dict[str, Any], channel: Channel) -> Answer:
+        """`logging/setLevel` reaches the servers whose logging feature is permitted; the others never hear of it."""
+        agent = caller.task.task.agent
+        for server, offer in (await self.offered(caller, channel)).items():
+            allowed = self.offers.visible(ActionKind.FEATURE, server, "logging", agent)
+            if not allowed or offer.era is not Era.LEGACY or "logging" not in offer.capabilities:
+                continue
+            request = _feature_request(self.ids, server, "logging", params, caller.task)
+            outcome = await self.authorize(request, definition=None)
+            if isinstance(outcome, Granted):
+                upstream = await self._upstream(caller, server, channel)
+                await self._plain(outcome.grant, upstream, "logging/setLevel", params)
+        return Answer(result=b"{}")
+
+    async def _plain(self, grant: Grant, upstream: Upstream, method: str, params: dict[str, Any]) -> None:
+        async def send(_: SealedArguments) -> Sent:
+            reply = await upstream.request(method, params, timeout_s=self.limits.upstream_timeout_s)
+            return Sent(body=reply.result or b"", is_error=reply.error is not None)
+
+        await self.execute(grant, send)
+
+    # -- definitions -----------------------------------------------------------------------------------------------------
+
+    async def _learn_all(self, server: ServerName, upstream: Upstream) -> None:
+        """Know a server's present definitions before one of its things is decided (TOOL-01: never trust yesterday's)."""
+        now = self.clock.now_ms()
+        if now - self._learned.get(server, -DEFINITIONS_TTL_MS) < DEFINITIONS_TTL_MS:
+            return
+        for method in ("tools/list", "prompts/list"):
+            await self._learn(server, method, await fetch_all(upstream, method, self.limits))
+        self._learned[server] = now
+
+    async def _learn(self, server: ServerName, method: str, items: list[dict[str, Any]]) -> None:
+        kind = LISTS[method][1]
+        if method not in {"tools/list", "prompts/list"}:
+            return
+        await self.offers.learn(kind, server, items)
+        for item in items:
+            if isinstance(item.get("name"), str):
+                self._definitions[kind, server, item["name"]] = item
+
+    def _header_params(self, server: ServerName, tool: str) -> dict[str, tuple[str, ...]] | None:
+        definition = self._definitions.get((ActionKind.TOOL, server, tool), {})
+        return header_params(definition.get("inputSchema", {})) or None
+
+
+class _ResultFlags(msgspec.Struct):
+    isError: bool = False
+    resultType: str = "complete"
+
+
+_FLAGS: Final = msgspec.json.Decoder(_ResultFlags)
+
+
+def _flags(body: bytes) -> _ResultFlags:
+    try:
+        return _FLAGS.decode(body)
+    except msgspec.MsgspecError:
+        return _ResultFlags(isError=True)
+
+
+def _input_responses(params: dict[str, Any]) -> dict[str, Any]:
+    """What the client answered to a server's own requests; our approval's answer is ours alone."""
+    responses = params.get("inputResponses")
+    if not isinstance(responses, dict):
+        return {}
+    passed = {key: value for key, value in responses.items() if key != INPUT_KEY}
+    return {"inputResponses": passed} if passed else {}
+
+
+def _feature_request(
+    ids: Ids, server: ServerName, feature: str, params: dict[str, Any], state: TaskState
+) -> ActionRequest:
+    return ActionRequest.make(
+        id=RequestId(ids.new("req")),
+        kind=ActionKind.FEATURE,
+        server=server,
+        name=feature,
+        arguments=SealedArguments.seal({key: value for key, value in params.items() if key != "_meta"}),
+        agent=state.task.agent,
+        human=state.task.human,
+        task=state.task.id,
+    )
+
+
+def _what(method: str, params: dict[str, Any]) -> str:
+    """How a request is named to people; the name is the client's own word, so it is quoted and bounded."""
+    target = params.get("name", params.get("uri"))
+    return f"{method} {target[:120]!r}" if isinstance(target, str) else method
+
+
+def _unknown(method: str) -> Reason:
+    kind = DECIDED[method]
+    if kind is ActionKind.RESOURCE:
+        return Reason.UNKNOWN_RESOURCE
+    return Reason.UNKNOWN_PROMPT if kind is ActionKind.PROMPT else Reason.UNKNOWN_TOOL
+
+
+def _passed_meta(params: dict[str, Any]) -> dict[str, Any]:
+    meta = params.get("_meta")
+    passed = {key: meta[key] for key in _META_PASSED if key in meta} if isinstance(meta, dict) else {}
+    return {"_meta": passed} if passed else {}
+
+
+def _progress_token(params: dict[str, Any]) -> str | int | None:
+    meta = params.get("_meta")
+    token = meta.get("progressToken") if isinstance(meta, dict) else None
+    return token if isinstance(token, str | int) and not isinstance(token, bool) else None
+
+
+def _modern(result: bytes) -> bytes:
+    """A result as a modern client must see it: `resultType` added in front where a legacy server left it out."""
+    if b'"resultType"' in result and "resultType" in msgspec.json.decode(result):
+        return result
+    body = result.lstrip()
+    rest = body[1:].lstrip()
+    comma = b"" if rest.startswith(b"}") else b","
+    return b'{"resultType":"complete"' + comma + rest

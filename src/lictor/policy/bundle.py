@@ -1,0 +1,35 @@
+"""What a user writes, loaded: one bundle, whole or refused. Values only; `load.py` makes it, `compile.py` makes a Pdp of it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lictor.model.action import ActionKind
+from lictor.model.agent import Agent
+from lictor.model.catalog import CatalogEntry
+from lictor.model.ids import AgentId, HumanId, PolicyRevision
+from lictor.pdp.normalise import Directory
+from lictor.policy.text import ParsedPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """One revision of policy, catalogue, registry, approvers and directory.
+
+    Attributes:
+        revision: content hash over `files`.
+        files: the decision-relevant files by relative POSIX path: everything but `lictor.toml` and `tests/`.
+        definitions: pinned definitions of tools and prompts as pulled and looked at, by (kind, server, name).
+        lines: where each catalogue entry stands, as `file:line`, for messages.
+    """
+
+    revision: PolicyRevision
+    files: dict[str, bytes]
+    policies: tuple[ParsedPolicy, ...]
+    entries: tuple[CatalogEntry, ...]
+    definitions: dict[tuple[ActionKind, str, str], dict[str, Any]]
+    agents: dict[AgentId, Agent]
+    purposes: tuple[str, ...]
+    approvers: dict[HumanId, tuple[str, ...]]
+    four_eyes: bool
+    directory: Directory
+    lines: dict[tuple[ActionKind, str, str], str]

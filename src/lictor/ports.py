@@ -1,0 +1,148 @@
+"""What the inside asks of the outside. A docstring is the contract; `tests/contract` tests it on every back end."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+import msgspec
+
+from lictor.model.approval import Hold
+from lictor.model.ids import ActionDigest, ExecutionId, HoldId, HumanId, InstanceId, PolicyRevision, RequestId, TaskId
+from lictor.model.record import ExecutionStarted, Record
+from lictor.model.task import TaskState
+
+
+class Clock(Protocol):
+    """Wall time."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
+        ...
+
+
+class Ids(Protocol):
+    """Fresh identifiers and secrets."""
+
+    def new(self, prefix: str) -> str:
+        """`<prefix>_<at least 120 random bits>`, unguessable, URL-safe."""
+        ...
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """What a record only names by digest: sealed arguments and snapshot of one request. Stored encrypted per task."""
+
+    request: RequestId
+    task: TaskId
+    arguments: bytes
+    snapshot: bytes
+
+
+class Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """Records that become durable together or not at all, in this order."""
+
+    at_ms: int
+    records: tuple[Record, ...]
+    payloads: tuple[Payload, ...] = ()
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """Where a batch stands in the log: sequence number of its first record, and the tree size after it."""
+
+    first: int
+    size: int
+
+
+class StoredEntry(msgspec.Struct, frozen=True):
+    """One log entry as stored: `data` is the Merkle leaf's data."""
+
+    seq: int
+    data: bytes
+    leaf: bytes
+
+
+class RecordStore(Protocol):
+    """The log, and the state that follows from it.
+
+    Every commit is checked against the life cycles (`lictor.lifecycle.fold`) *inside* the commit: what they do not permit
+    raises `ConflictError` and writes nothing. When `commit` returns, the records survive a power cut.
+    """
+
+    async def commit(self, batch: Batch) -> Receipt:
+        """Make a batch durable.
+
+        Raises:
+            ConflictError: a life cycle refuses it (task closed, budget spent, approval already used, …); nothing written.
+            StoreError: `cannot_record`: disk full, read-only, damaged, closed; nothing may run.
+        """
+        ...
+
+    def task(self, task: TaskId) -> TaskState | None:
+        """Latest committed state of a task, also when another process committed it."""
+        ...
+
+    def task_by_token(self, token_digest: str) -> TaskState | None:
+        """The task whose bearer token has this SHA-256 (hex)."""
+        ...
+
+    def tasks(self) -> Sequence[TaskState]:
+        """All tasks, newest first."""
+        ...
+
+    def approver_by_secret(self, secret_digest: str) -> HumanId | None:
+        """The approver whose current secret has this SHA-256 (hex)."""
+        ...
+
+    def hold(self, hold: HoldId) -> Hold | None:
+        """One hold."""
+        ...
+
+    def live_hold(self, task: TaskId, digest: ActionDigest) -> Hold | None:
+        """The hold a task has for an action: pending, approved or denied (the `live` pointer row); at most one."""
+        ...
+
+    def holds(self, *, pending_only: bool = False, limit: int = 200) -> Sequence[Hold]:
+        """Holds, newest first."""
+        ...
+
+    def holds_opened_since(self, task: TaskId, since_ms: int) -> int:
+        """How many holds a task has opened since a moment (the fatigue limit)."""
+        ...
+
+    def open_executions(self, instance: InstanceId | None = None) -> Sequence[ExecutionStarted]:
+        """Executions started and not ended, of one gateway instance or of all."""
+        ...
+
+    def execution_outcome(self, execution: ExecutionId) -> str | None:
+        """`started`, `executed`, `failed`, `indeterminate`, or None."""
+        ...
+
+    def payload(self, request: RequestId) -> Payload | None:
+        """The sealed payload of a request; None when it never existed or was erased."""
+        ...
+
+    def revision(self) -> PolicyRevision | None:
+        """The last bundle revision recorded as activated."""
+        ...
+
+    def keep_bundle(self, revision: PolicyRevision, files: dict[str, bytes]) -> None:
+        """Keep a bundle's files so that its decisions replay later. Idempotent."""
+        ...
+
+    def bundle(self, revision: PolicyRevision) -> dict[str, bytes] | None:
+        """The files of a kept bundle."""
+        ...
+
+    def size(self) -> int:
+        """Number of entries in the log."""
+        ...
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[StoredEntry]:
+        """Entries by sequence number, in order, streamed."""
+        ...
+
+    def checkpoints(self) -> Iterable[str]:
+        """Signed checkpoints, oldest first."""
+        ...
+
+    def close(self) -> None:
+        """Drain and release. Idempotent."""
+        ...

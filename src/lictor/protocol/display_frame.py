@@ -1,0 +1,102 @@
+"""Shown text in a terminal, inside a frame that content can neither draw nor break.
+
+The frame is made of box-drawing characters, which `display` always escapes in content; every row of content starts with
+a gutter, and no row is ever left to the terminal to wrap. What the agent wrote has another gutter and says so (facts
+APRV-01, APRV-02, APRV-14). Refuses to know what the fields mean, and never leaves anything out by itself.
+"""
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from lictor.protocol.display import Shown, TokenKind, render, show
+
+MIN_WIDTH = 40
+AGENT_MARK = "written by the agent, not verified"
+_CLIPPED = "NOT COMPLETE: part of this text is not shown"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One thing to show. `agent` is what the model said about its action; everything that will be sent is `gateway`.
+
+    `text` may be a `Shown`, for one that was clipped on purpose.
+    """
+
+    label: str
+    text: str | Shown
+    origin: Literal["gateway", "agent"] = "gateway"
+
+
+def frame(fields: Sequence[Field], width: int) -> str:
+    """All fields, framed, one after the other, ending in a line break.
+
+    Args:
+        fields: in reading order.
+        width: columns of the terminal; less than `MIN_WIDTH` counts as `MIN_WIDTH`.
+    """
+    columns = max(width, MIN_WIDTH) - 1  # a full last column makes some terminals wrap
+    return "".join(f"{row}\n" for field in fields for row in _rows(field, columns))
+
+
+def _rows(field: Field, columns: int) -> Iterator[str]:
+    shown = show(field.text) if isinstance(field.text, str) else field.text
+    agent = field.origin == "agent"
+    bar = "┊" if agent else "│"
+    yield from _wrapped(render(field.label), "┌─ ", f"{bar}   ", columns)
+    lines = "1 line" if shown.lines == 1 else f"{shown.lines} lines"
+    notes = [f"{lines}, {shown.size} bytes, {shown.characters} characters", shown.digest]
+    notes += [f"! {warning.text}" for warning in shown.warnings]
+    if not shown.complete:
+        notes.append(f"! {_CLIPPED}")
+    if agent:
+        notes.insert(0, f"! {AGENT_MARK}")
+    for note in notes:
+        yield from _wrapped(note, "├ ", "├   ", columns)
+    yield from _content(shown, bar, columns)
+    yield "└─ end"
+
+
+def _content(shown: Shown, bar: str, columns: int) -> Iterator[str]:
+    r"""Numbered rows; a number counts shown lines, where a run of blank lines (`\n[x400]`) is one line end."""
+    digits = len(str(shown.lines))
+    for number, line in enumerate(shown_lines(shown), start=1):
+        yield from _wrapped(line, f"{bar} {number:>{digits}} {bar} ", f"{bar} {'':>{digits}} ┆ ", columns)
+
+
+def shown_lines(shown: Shown) -> Iterator[str]:
+    """The rendering cut after each newline's notation (which stays) and round a notice of omission."""
+    line: list[str] = []
+    for token in shown.tokens:
+        if token.kind is TokenKind.OMITTED:
+            yield "".join(line)
+            line = []
+        line.append(token.text)
+        if token.kind in {TokenKind.NEWLINE, TokenKind.OMITTED}:
+            yield "".join(line)
+            line = []
+    yield "".join(line)
+
+
+def _wrapped(text: str, first: str, other: str, columns: int) -> Iterator[str]:
+    """Rows of at most `columns` cells, each behind its gutter; no character is dropped at a cut."""
+    gutter, room, row = first, columns - cells(first), 0
+    start = 0
+    if text.isascii():
+        room = columns - max(cells(first), cells(other))
+        for start in range(0, max(len(text), 1), room):
+            yield (first if start == 0 else other) + text[start : start + room]
+        return
+    for position, char in enumerate(text):
+        wide = cells(char)
+        if row + wide > room:
+            yield gutter + text[start:position]
+            gutter, room, row, start = other, columns - cells(other), 0, position
+        row += wide
+    yield gutter + text[start:]
+
+
+def cells(text: str) -> int:
+    """Terminal columns at most: wide and ambiguous characters count two, since East Asian terminals draw them so."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WFA" else 1 for char in text)

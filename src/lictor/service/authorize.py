@@ -1,0 +1,285 @@
+"""Steps 3 to 6 of an action (DESIGN section 3): gather, decide, record; then a grant, a hold or a refusal.
+
+If the process dies here: before the commit nothing is known and nothing ran; after it the grant is spent and nothing ran until
+`service.execute` sends. The commit checks task, budgets and approval again inside its transaction; losing that race means
+gathering and deciding again, never going on.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from lictor.model.action import ActionRequest
+from lictor.model.approval import Hold, HoldStatus
+from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
+from lictor.model.errors import ConflictError
+from lictor.model.ids import DecisionId, DefinitionDigest, ExecutionId, HoldId, InstanceId
+from lictor.model.limits import Limits
+from lictor.model.reasons import Reason
+from lictor.model.record import (
+    DecisionMade,
+    ExecutionStarted,
+    HoldExpired,
+    HoldOpened,
+    HoldRefused,
+    Record,
+    RequestReceived,
+)
+from lictor.model.snapshot import Snapshot
+from lictor.pdp.decide import Pdp, decide, facts_of
+from lictor.ports import Batch, Clock, Ids, Payload, Receipt, RecordStore
+from lictor.service.grant import Grant
+from lictor.service.policy import PolicyInForce
+
+ENGINE = "cedar"
+ATTEMPTS = 5
+"""Times a lost race is gathered and decided again before the action is refused with `conflict`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Granted:
+    """It may run: send it through `service.execute`."""
+
+    grant: Grant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """People are asked. Retrying the same action finds their answer."""
+
+    hold: Hold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """It does not run. `reason` may be told to the agent; nothing else may."""
+
+    reason: Reason
+    hold: Hold | None = None
+
+
+Outcome = Granted | Held | Refused
+
+
+class Authorize:
+    """Decides actions and makes the decision durable."""
+
+    def __init__(
+        self,
+        *,
+        store: RecordStore,
+        policy: PolicyInForce,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+        instance: InstanceId,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+        self._instance = instance
+
+    async def __call__(
+        self, request: ActionRequest, *, definition: DefinitionDigest | None, hint: HoldId | None = None
+    ) -> Outcome:
+        """Decide one action.
+
+        Args:
+            request: sealed at the door.
+            definition: digest of the live definition; None when the server does not offer the thing.
+            hint: the hold the client says this retry belongs to (attacker-controlled: only ever tightens).
+
+        Raises:
+            StoreError: the decision cannot be recorded; nothing may run.
+            OperatorError: no policy is loaded.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._once(request, definition, hint)
+            except ConflictError:
+                continue
+        return Refused(reason=Reason.CONFLICT)
+
+    async def _once(self, request: ActionRequest, definition: DefinitionDigest | None, hint: HoldId | None) -> Outcome:
+        pdp = self._policy.current()
+        live = self._store.live_hold(request.task, request.digest)
+        snapshot = self._gather(pdp, request, definition, live)
+        decision = decide(pdp, request, snapshot)
+        attempt = _Attempt(request, snapshot, decision, DecisionId(self._ids.new("dec")), live)
+        if hint is not None and not isinstance(decision, Deny):
+            foreign = self._check_hint(request, hint, snapshot.at_ms)
+            if foreign is not None:
+                refusal = HoldRefused(request=request.id, reason=foreign.value, hold=hint)
+                await self._commit(attempt, refusal)
+                return Refused(reason=foreign)
+        match decision:
+            case Allow():
+                return await self._allow(pdp, attempt, decision)
+            case Deny():
+                return await self._deny(attempt, decision)
+            case NeedsApproval():
+                return await self._hold(attempt, decision)
+            case _:
+                assert_never(decision)
+
+    def _gather(
+        self, pdp: Pdp, request: ActionRequest, definition: DefinitionDigest | None, live: Hold | None
+    ) -> Snapshot:
+        approved = live is not None and live.status is HoldStatus.APPROVED
+        return Snapshot(
+            at_ms=self._clock.now_ms(),
+            revision=pdp.revision,
+            agent=pdp.agents.get(request.agent),
+            task=self._store.task(request.task),
+            definition=definition,
+            approval=live.approval if live is not None and approved else None,
+        )
+
+    def _check_hint(self, request: ActionRequest, hint: HoldId, now_ms: int) -> Reason | None:
+        """Whether the hold a client names can serve this retry (BIND-01, 02, 06, 08, TOOL-10)."""
+        hold = self._store.hold(hint)
+        if hold is None:
+            return Reason.UNKNOWN_APPROVAL
+        if hold.task != request.task:
+            return Reason.APPROVAL_PRINCIPAL
+        if hold.digest != request.digest:
+            return Reason.ACTION_HASH_MISMATCH
+        match hold.status:
+            case HoldStatus.CONSUMED:
+                return Reason.APPROVAL_USED
+            case HoldStatus.DENIED:
+                return Reason.APPROVAL_DENIED
+            case HoldStatus.EXPIRED:
+                return Reason.APPROVAL_TIMEOUT if hold.approval is None else Reason.APPROVAL_EXPIRED
+            case HoldStatus.PENDING:
+                return None
+            case HoldStatus.APPROVED:
+                expired = hold.approval is None or now_ms >= hold.approval.expires_at_ms
+                return Reason.APPROVAL_EXPIRED if expired else None
+            case _:
+                assert_never(hold.status)
+
+    async def _allow(self, pdp: Pdp, attempt: "_Attempt", allow: Allow) -> Outcome:
+        request = attempt.request
+        entry, _, value = facts_of(pdp, request)
+        if entry is None:
+            raise ConflictError(Reason.UNKNOWN_TOOL, "the catalogue entry vanished between decision and commit")
+        execution = ExecutionId(self._ids.new("exe"))
+        spent = attempt.live if attempt.snapshot.approval is not None else None
+        started = ExecutionStarted(
+            execution=execution,
+            request=request.id,
+            decision=attempt.id,
+            digest=request.digest,
+            arguments=request.arguments.digest,
+            task=request.task,
+            instance=self._instance,
+            hold=spent.id if spent else None,
+            labels=entry.labels,
+            currency=value.currency if value else "",
+            value=value.amount if value else 0,
+        )
+        receipt = await self._commit(attempt, started)
+        return Granted(grant=Grant.issue(allow, receipt, request, entry, execution))
+
+    async def _deny(self, attempt: "_Attempt", deny: Deny) -> Outcome:
+        live = attempt.live
+        lapsed = deny.reason is Reason.APPROVAL_EXPIRED and live is not None
+        await self._commit(attempt, *((HoldExpired(hold=live.id),) if live is not None and lapsed else ()))
+        return Refused(reason=deny.reason)
+
+    async def _hold(self, attempt: "_Attempt", decision: NeedsApproval) -> Outcome:
+        live, now = attempt.live, attempt.snapshot.at_ms
+        if live is not None and live.status is HoldStatus.DENIED:
+            return await self._turn_away(attempt, Reason.APPROVAL_DENIED, live)
+        if live is not None and now >= live.expires_at_ms:
+            await self._commit(attempt, HoldExpired(hold=live.id))
+            return Refused(reason=Reason.APPROVAL_TIMEOUT, hold=live)
+        if live is not None:
+            await self._commit(attempt)
+            return Held(hold=live)
+        opened = self._store.holds_opened_since(attempt.request.task, now - 60_000)
+        if opened >= self._limits.holds_per_task_per_minute:
+            return await self._turn_away(attempt, Reason.APPROVAL_RATE, None)
+        hold = self._new_hold(attempt, decision)
+        await self._commit(attempt, HoldOpened(hold=hold))
+        return Held(hold=hold)
+
+    async def _turn_away(self, attempt: "_Attempt", reason: Reason, hold: Hold | None) -> Refused:
+        refusal = HoldRefused(request=attempt.request.id, reason=reason.value, hold=hold.id if hold else None)
+        await self._commit(attempt, refusal)
+        return Refused(reason=reason, hold=hold)
+
+    def _new_hold(self, attempt: "_Attempt", decision: NeedsApproval) -> Hold:
+        request, now = attempt.request, attempt.snapshot.at_ms
+        return Hold(
+            id=HoldId(self._ids.new("hold")),
+            request=request.id,
+            digest=request.digest,
+            task=request.task,
+            agent=request.agent,
+            human=request.human,
+            kind=request.kind,
+            server=request.server,
+            name=request.name,
+            groups=decision.approvers,
+            opened_at_ms=now,
+            expires_at_ms=now + int(self._limits.hold_ttl_s * 1_000),
+        )
+
+    async def _commit(self, attempt: "_Attempt", *more: Record) -> Receipt:
+        """Request, decision and what follows from it, durable together or not at all."""
+        request = attempt.request
+        payload = Payload(
+            request=request.id,
+            task=request.task,
+            arguments=request.arguments.data,
+            snapshot=attempt.snapshot.encode(),
+        )
+        records = (received(request), made(attempt.id, request, attempt.decision), *more)
+        return await self._store.commit(Batch(at_ms=attempt.snapshot.at_ms, records=records, payloads=(payload,)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    request: ActionRequest
+    snapshot: Snapshot
+    decision: Decision
+    id: DecisionId
+    live: Hold | None
+
+
+def received(request: ActionRequest) -> RequestReceived:
+    """The request's record."""
+    return RequestReceived(
+        request=request.id,
+        kind=request.kind,
+        server=request.server,
+        name=request.name,
+        arguments=request.arguments.digest,
+        digest=request.digest,
+        agent=request.agent,
+        human=request.human,
+        task=request.task,
+    )
+
+
+def made(decision_id: DecisionId, request: ActionRequest, decision: Decision) -> DecisionMade:
+    """The decision's record. `service.replay` builds it again and compares every member."""
+    outcome = {Allow: "allow", Deny: "deny", NeedsApproval: "needs_approval"}[type(decision)]
+    return DecisionMade(
+        decision=decision_id,
+        request=request.id,
+        digest=decision.request,
+        snapshot=decision.snapshot,
+        revision=decision.revision,
+        engine=ENGINE,
+        outcome=outcome,
+        reason=decision.reason.value,
+        policies=decision.policies,
+        approvers=decision.approvers if isinstance(decision, NeedsApproval) else (),
+        errors=decision.errors,
+    )
+
+

@@ -1,0 +1,97 @@
+"""What a server says it offers, held against the catalogue: digests, quarantine, and what a caller could possibly run.
+
+Only pinned things are ever served; a changed one is quarantined once, recorded once, and stays unusable until re-pinned
+(TOOL-01, 02, 05, 07). Refuses to know how the list arrived.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from lictor.model.action import ActionKind, action_name
+from lictor.model.canonical import canonical, sha256_digest
+from lictor.model.errors import CallerError
+from lictor.model.ids import AgentId, DefinitionDigest, ServerName
+from lictor.model.record import ToolQuarantined
+from lictor.pdp.decide import PINNED_KINDS, Pdp
+from lictor.ports import Batch, Clock, RecordStore
+from lictor.service.policy import PolicyInForce
+
+
+def definition_digest(definition: dict[str, Any]) -> DefinitionDigest:
+    """Digest over the whole definition in canonical form, so that formatting does not matter and nothing is left out.
+
+    Raises:
+        CallerError: the definition has no canonical form.
+    """
+    return DefinitionDigest(sha256_digest(canonical(definition)))
+
+
+class Offers:
+    """Live definitions by server, and who may see what."""
+
+    def __init__(self, *, store: RecordStore, policy: PolicyInForce, clock: Clock) -> None:
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._live: dict[tuple[ActionKind, ServerName], dict[str, DefinitionDigest]] = {}
+        self._alerted: set[tuple[ActionKind, ServerName, str, str]] = set()
+
+    async def learn(self, kind: ActionKind, server: ServerName, definitions: Sequence[dict[str, Any]]) -> None:
+        """Take a server's complete list. A name offered twice is offered by nobody; one without canonical form neither."""
+        live: dict[str, DefinitionDigest] = {}
+        for definition in definitions:
+            name = definition.get("name")
+            if not isinstance(name, str):
+                continue
+            live[name] = DefinitionDigest("ambiguous") if name in live else _digest_or_none(definition)
+        self._live[kind, server] = live
+        await self._alert(kind, server, live)
+
+    def definition(self, kind: ActionKind, server: ServerName, name: str) -> DefinitionDigest | None:
+        """Digest of what the server now offers under this name; None when it offers no such thing (or has no definition)."""
+        if kind not in PINNED_KINDS:
+            return None
+        return self._live.get((kind, server), {}).get(name)
+
+    def known(self, kind: ActionKind, server: ServerName) -> bool:
+        """Whether the server's list was learned."""
+        return (kind, server) in self._live
+
+    def visible(self, kind: ActionKind, server: ServerName, name: str, agent: AgentId) -> bool:
+        """Whether this agent could possibly run it: catalogued, unchanged, and some permit's scope reaches it."""
+        pdp = self._policy.current()
+        offering = pdp.offering(kind, server, name)
+        if offering is None:
+            return False
+        if kind in PINNED_KINDS and self.definition(kind, server, name) != offering.entry.pin:
+            return False
+        return _may_permit(pdp, agent, action_name(kind, server, name), offering.resource)
+
+    def server_of(self, uri: str, servers: Sequence[ServerName]) -> ServerName | None:
+        """The one server whose catalogue lists a resource; when two claim it, none: a guess could be the wrong one."""
+        pdp = self._policy.current()
+        claimed = [server for server in servers if pdp.offering(ActionKind.RESOURCE, server, uri) is not None]
+        return claimed[0] if len(claimed) == 1 else None
+
+    async def _alert(self, kind: ActionKind, server: ServerName, live: dict[str, DefinitionDigest]) -> None:
+        pdp = self._policy.current()
+        for name, digest in live.items():
+            offering = pdp.offering(kind, server, name)
+            pinned = offering.entry.pin if offering else None
+            key = (kind, server, name, digest)
+            if pinned is None or pinned == digest or key in self._alerted:
+                continue
+            record = ToolQuarantined(server=server, kind=kind, name=name, pinned=pinned, live=digest)
+            await self._store.commit(Batch(at_ms=self._clock.now_ms(), records=(record,)))
+            self._alerted.add(key)
+
+
+def _digest_or_none(definition: dict[str, Any]) -> DefinitionDigest:
+    try:
+        return definition_digest(definition)
+    except CallerError:
+        return DefinitionDigest("uncanonical")
+
+
+def _may_permit(pdp: Pdp, agent: AgentId, action: str, resource: tuple[str, str]) -> bool:
+    return pdp.engine.may_permit(("Agent", agent), action, resource)
