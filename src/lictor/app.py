@@ -286,6 +286,62 @@ def connector(house: House, name: ServerName, server: ServerSettings) -> Connect
     return connect
 
 
+def http_app(runtime: Runtime) -> Any:
+    """One ASGI application: the MCP endpoint at `/mcp`, the console everywhere else."""
+    from lictor.console.web import Console, console_app  # noqa: PLC0415
+    from lictor.pep.mcp.downstream.http import mcp_app  # noqa: PLC0415
+
+    house, settings = runtime.house, runtime.house.settings
+    mcp = mcp_app(
+        gateway=runtime.gateway,
+        tasks=house.tasks,
+        audience=settings.audience,
+        allowed_hosts=settings.hosts,
+        allowed_origins=frozenset(settings.listen.allowed_origins),
+        limits=settings.limits,
+        store=house.store,
+        clock=house.clock,
+        ids=house.ids,
+    )
+    console = console_app(
+        Console(
+            store=house.store,
+            policy=house.policy,
+            answer=house.answer,
+            clock=house.clock,
+            ids=house.ids,
+            public_url=settings.public_url,
+            hosts=settings.hosts,
+        )
+    )
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        inner = mcp if scope["type"] == "http" and scope["path"] == "/mcp" else console
+        await inner(scope, receive, send)
+
+    return app
+
+
+def http_server(runtime: Runtime) -> Any:
+    """A uvicorn server for `http_app`; the caller awaits its `serve()`."""
+    import uvicorn  # noqa: PLC0415
+
+    listen = runtime.house.settings.listen
+    return uvicorn.Server(
+        uvicorn.Config(
+            http_app(runtime),
+            host=listen.host,
+            port=listen.port,
+            log_level="warning",
+            lifespan="off",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=5,
+        )
+    )
+
+
 def environment(server: ServerSettings) -> dict[str, str]:
     """A started server's whole environment: what is named, nothing else of ours."""
     passed = {name: os.environ[name] for name in server.pass_env if name in os.environ}

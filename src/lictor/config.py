@@ -1,6 +1,6 @@
 """Typed settings of `lictor.toml`. Unknown keys refuse the start; there is no fail-open setting to misspell.
 
-What decides (policy, catalogue, registry) is not here: it is the rest of the bundle. Every default carries its unit and its reason.
+What decides (policy, catalogue, registry) is the rest of the bundle. Every default carries its unit and its reason.
 """
 
 import tomllib
@@ -30,7 +30,7 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One MCP server: a command to start, or a URL. Commands come from this file only, never over HTTP (CVE class: case TOOL-11)."""
+    """One MCP server: a command to start, or a URL. Commands come from this file only, never over HTTP."""
 
     command: tuple[str, ...] = ()
     url: str = ""
@@ -125,7 +125,9 @@ def _check_server(name: str, server: ServerSettings, where: str) -> None:
         )
     if server.url and (server.env or server.cwd):
         raise OperatorError(
-            Reason.CONFIG_REFUSED, f"server {name!r}: env and cwd belong to a command", where=f"{where} [servers.{name}]"
+            Reason.CONFIG_REFUSED,
+            f"server {name!r}: env and cwd belong to a command",
+            where=f"{where} [servers.{name}]",
         )
 
 

@@ -1,4 +1,4 @@
-"""Where MCP clients keep their list of servers, and how such a file is read.
+"""Where MCP clients keep their list of servers, and how such a file is read and replaced.
 
 Knows file names, formats and the keys under which servers stand (facts of the clients' own documentation: Claude Code,
 Claude Desktop, Cursor, VS Code, Codex). Refuses to know what is written into them: that is `wrapping`. Reads no environment
@@ -7,6 +7,8 @@ variable: home, working directory and platform are arguments.
 
 import os
 import stat
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -125,6 +127,91 @@ def decode(data: bytes, path: Path) -> str:
         ) from error
 
 
+def resolve(path: Path) -> Path:
+    """The file behind symbolic links: the one that is edited, so that a link stays a link.
+
+    Raises:
+        OperatorError: `config_refused`: missing, or the links go round in a circle.
+    """
+    try:
+        return path.resolve(strict=True)
+    except OSError as error:
+        raise unusable("cannot find the file", path, error) from error
+    except RuntimeError as error:
+        raise OperatorError(Reason.CONFIG_REFUSED, "the symbolic links go in a circle", where=str(path)) from error
+
+
+def create(path: Path, data: bytes) -> None:
+    """Write a file that must not exist yet, readable by its owner alone, durably. Never follows a link.
+
+    Raises:
+        FileExistsError: there is something at `path` already.
+        OperatorError: `config_refused`: it could not be written; nothing stays behind.
+    """
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise unusable("cannot write the file", path, error) from error
+    try:
+        _write(descriptor, data)
+        _sync_folder(path.parent)
+    except OSError as error:
+        remove(path)
+        raise unusable("cannot write the file", path, error) from error
+
+
+def replace(path: Path, data: bytes, *, expected: bytes | None) -> None:
+    """Put `data` in the place of a file in one step, durably; mode and owner stay.
+
+    A crash leaves the old file or the new one, and at most a stray `.lictor.tmp` beside it.
+
+    Args:
+        path: no symbolic link (see `resolve`).
+        data: the new content.
+        expected: what the file must still hold, looked at last; None for a file of our own, which may be missing.
+
+    Raises:
+        OperatorError: `conflict`: the file holds something else; `config_refused`: it could not be written. Nothing changed.
+    """
+    temporary: Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".lictor.tmp")
+        temporary = Path(name)
+        _write(descriptor, data)
+        if expected is not None:
+            _copy_access(path, temporary)
+            require_unchanged(path, expected)
+        temporary.replace(path)
+        temporary = None
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise unusable("cannot replace the file", path, error) from error
+    finally:
+        if temporary is not None:
+            remove(temporary)
+
+
+def require_unchanged(path: Path, expected: bytes) -> None:
+    """Raises `conflict` when the file no longer holds exactly `expected`."""
+    if read(path) != expected:
+        raise OperatorError(
+            Reason.CONFLICT,
+            "the file changed meanwhile; nothing was written",
+            remedy="run the command again and look at the new diff",
+            where=str(path),
+        )
+
+
+def remove(path: Path) -> None:
+    """Delete a file of ours; one that is gone already is fine."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise unusable("cannot delete the file", path, error) from error
+
+
 def unusable(what: str, path: Path, error: OSError) -> OperatorError:
     """The error for a file operation the system refused."""
     return OperatorError(
@@ -181,3 +268,28 @@ def _is_file(path: Path) -> bool:
         return False
     except OSError as error:
         raise unusable("cannot tell whether there is a client configuration", path, error) from error
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _copy_access(source: Path, target: Path) -> None:
+    """Mode and, where the system has them, owner and group. Failing to keep the owner is a failure: others may rely on it."""
+    kept, now = source.stat(), target.stat()
+    if hasattr(os, "chown") and (kept.st_uid, kept.st_gid) != (now.st_uid, now.st_gid):
+        os.chown(target, kept.st_uid, kept.st_gid)
+    target.chmod(stat.S_IMODE(kept.st_mode))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in the folder durable; Windows has no such call."""
+    with suppress(PermissionError) if os.name == "nt" else suppress():
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

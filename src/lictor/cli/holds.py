@@ -29,7 +29,9 @@ def add(name: str, parser: argparse.ArgumentParser) -> None:
             parser.set_defaults(run=pending)
         case "approver":
             actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-            enrol = actions.add_parser("enrol", help="mint a fresh secret for a person of approvers.toml; the old one ends")
+            enrol = actions.add_parser(
+                "enrol", help="mint a fresh secret for a person of approvers.toml; the old one ends"
+            )
             common(enrol)
             enrol.add_argument("human", help="as named in approvers.toml, e.g. os:alice")
             parser.set_defaults(run=approver)
@@ -49,11 +51,7 @@ def pending(args: argparse.Namespace) -> int:
     house = asyncio.run(open_house(bundle_path(args.bundle), load=False))
     try:
         now = house.clock.now_ms()
-        holds = [
-            hold
-            for hold in house.store.holds(pending_only=not args.all)
-            if args.all or now < hold.expires_at_ms
-        ]
+        holds = [hold for hold in house.store.holds(pending_only=not args.all) if args.all or now < hold.expires_at_ms]
     finally:
         house.close()
     out.data([_as_data(hold, now) for hold in holds])
@@ -61,7 +59,14 @@ def pending(args: argparse.Namespace) -> int:
         out.line("nothing waits for a person")
     else:
         rows = [
-            (hold.id, _state(hold, now), hold.agent, safe(f"{hold.server}/{hold.name}", 60), _groups(hold), _left(hold, now))
+            (
+                hold.id,
+                _state(hold, now),
+                hold.agent,
+                safe(f"{hold.server}/{hold.name}", 60),
+                _groups(hold),
+                _left(hold, now),
+            )
             for hold in holds
         ]
         out.table(("HOLD", "STATE", "AGENT", "ACTION", "APPROVERS", "LEFT"), rows)
@@ -85,7 +90,9 @@ async def _enrol(args: argparse.Namespace) -> int:
     finally:
         house.close()
     out.data({"human": args.human, "secret": secret})
-    out.line(f"{safe(args.human)} can answer holds with this secret. It is shown once; keep it where no agent can read it:")
+    out.line(
+        f"{safe(args.human)} can answer holds with this secret. It is shown once; keep it where no agent can read it:"
+    )
     out.line()
     out.line(f"  {secret}")
     return Exit.OK
@@ -121,7 +128,9 @@ async def _answer(args: argparse.Namespace, *, approving: bool) -> int:
         if approving:
             approval = await house.answer.approve(hold.id, person, hold.digest, args.note)
             out.data({"hold": hold.id, "approval": approval.id, "digest": hold.digest, "by": person})
-            out.line(out.good("approved") + f", once, by {safe(person)}: the agent's retry with the same arguments runs")
+            out.line(
+                out.good("approved") + f", once, by {safe(person)}: the agent's retry with the same arguments runs"
+            )
         else:
             await house.answer.deny(hold.id, person, args.note)
             out.data({"hold": hold.id, "denied": True, "by": person})

@@ -158,7 +158,7 @@ def insert_first(text: str, array: Array, tokens: Sequence[str]) -> Edit:
     return Edit(first, first, "".join(f"{token},{between}" for token in tokens))
 
 
-def remove_first(array: Array, count: int) -> Edit:
+def remove_first(text: str, array: Array, count: int) -> Edit:
     """Take the first `count` items out, with the commas and blanks that separated them.
 
     Raises:
@@ -166,18 +166,21 @@ def remove_first(array: Array, count: int) -> Edit:
     """
     if not 0 < count <= len(array.items):
         raise ValueError("no such items")
-    rest = array.items[count:]
-    return Edit(array.items[0].start, rest[0].start if rest else array.items[-1].end, "")
+    start, rest = array.items[0].start, array.items[count:]
+    if rest:
+        return Edit(start, rest[0].start, "")
+    end = array.items[-1].end
+    gap = _BLANK_OR_COMMENT.match(text, end)
+    comma = end if gap is None else gap.end()
+    # A trailing comma goes with the last item: `[,]` is no array.
+    return Edit(start, comma + 1 if text.startswith(",", comma) else end, "")
 
 
 def insert_after(text: str, parent: Object, member: Member, key: str, token: str) -> Edit:
     """Put `"key": token` after a member, indented as that member is."""
     index = parent.members.index(member)
-    before = parent.members[index - 1].value.end if index else parent.start
-    lead = text[before : member.start].lstrip("{,") if index else text[parent.start + 1 : member.start]
-    if index:  # the comma stands somewhere in the gap; what follows it is the layout
-        lead = text[before : member.start].partition(",")[2]
-    between = lead if lead and not lead.strip(" \t\r\n") else " "
+    gap = text[parent.members[index - 1].value.end if index else parent.start + 1 : member.start]
+    between = gap[len(gap.rstrip(" \t\r\n")) :] or " "
     end = member.value.end
     return Edit(end, end, f",{between}{quote(key)}: {token}")
 

@@ -56,7 +56,9 @@ def _show_open(out: Out, store: Any) -> int:
     for _, entry in _entries(store, None):
         record = entry["record"]
         if record["type"] == "execution.ended" and record["outcome"] == "indeterminate":
-            found.append({"execution": record["execution"], "outcome": "indeterminate", "reason": record.get("reason", "")})
+            found.append(
+                {"execution": record["execution"], "outcome": "indeterminate", "reason": record.get("reason", "")}
+            )
     found += [{"execution": one.execution, "outcome": "started", "reason": ""} for one in store.open_executions()]
     out.data(found)
     for one in found:

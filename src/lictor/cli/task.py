@@ -61,7 +61,9 @@ async def _open(args: argparse.Namespace) -> int:
         url = house.settings.audience
     finally:
         house.close()
-    out.data({"task": opened.task.id, "token": opened.token, "audience": url, "expires_at_ms": opened.task.expires_at_ms})
+    out.data(
+        {"task": opened.task.id, "token": opened.token, "audience": url, "expires_at_ms": opened.task.expires_at_ms}
+    )
     out.line(f"task {opened.task.id} is open for {args.ttl} s. Its token, shown once:")
     out.line()
     out.line(f"  {opened.token}")

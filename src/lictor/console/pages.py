@@ -38,7 +38,7 @@ _ANSWERS = frozenset({"allow", "deny", "needs_approval"})
 
 @dataclass(frozen=True, slots=True)
 class _Warned:
-    """A warning and where it was found."""
+    """A warning (rendered) and where it was found (raw)."""
 
     where: str
     text: str
@@ -149,7 +149,7 @@ def _warnings(hold: HoldView, arguments: Sequence[_Drawn]) -> list[_Warned]:
     places += [("label", label) for label in hold.labels]
     shown = [(where, show(text)) for where, text in places]
     shown += [(f"argument {argument.path}", argument.shown) for argument in arguments]
-    found = [_Warned(fact.label, fact.note) for fact in hold.facts if fact.note]
+    found = [_Warned(fact.label, render(fact.note)) for fact in hold.facts if fact.note]
     found += [_Warned(where, warning.text) for where, text in shown for warning in text.warnings]
     return list(dict.fromkeys(found))
 

@@ -20,8 +20,8 @@ class FieldView:
 class ArgumentView:
     """One argument as it will be sent: its path (`to`, `items[0].name`) and its value.
 
-    A JSON string goes in as the string itself, anything else as its canonical JSON; `kind` says which (`string`, `number`,
-    `boolean`, `null`, `array`, `object`), so that "1" and 1 differ on the page too.
+    A JSON string goes in as the string itself, anything else as its canonical JSON; `kind` says which (`string`,
+    `number`, `boolean`, `null`, `array`, `object`), so that "1" and 1 differ on the page too.
     """
 
     path: str

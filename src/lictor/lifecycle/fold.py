@@ -131,7 +131,9 @@ def _end_hold(read: Read, hold_id: str, event: str, *, by: str | None = None, no
     )
     changes = _rows(_hold_row(ended))
     if ended.status is HoldStatus.EXPIRED:
-        changes[live_key(hold.task, hold.digest)] = None  # a denied action stays denied for the task: nobody is asked again
+        changes[live_key(hold.task, hold.digest)] = (
+            None  # a denied action stays denied for the task: nobody is asked again
+        )
     return changes
 
 

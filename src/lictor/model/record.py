@@ -1,4 +1,4 @@
-"""What is written down: one versioned type a record, kinds kept apart (request, decision, approval, privilege, execution, signal).
+"""What is written down: one versioned type a record, kinds kept apart.
 
 Wire rule: a published type only ever gains members with defaults; anything else is a new tag. Prompts and model text never
 enter a record; argument payloads are sealed beside the log under a per-task key and appear here as digests.

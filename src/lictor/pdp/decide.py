@@ -42,11 +42,20 @@ class Verdict(Protocol):
     """What the engine answered, already closed: `allowed` implies no errors and at least one permit."""
 
     @property
-    def allowed(self) -> bool: ...
+    def allowed(self) -> bool:
+        """Permitted, and nothing went wrong."""
+        ...
+
     @property
-    def determining(self) -> tuple[PolicyId, ...]: ...
+    def determining(self) -> tuple[PolicyId, ...]:
+        """Policies that made the answer, sorted."""
+        ...
+
     @property
-    def errors(self) -> tuple[str, ...]: ...
+    def errors(self) -> tuple[str, ...]:
+        """What went wrong; any makes a deny."""
+        ...
+
 
 
 class Engine(Protocol):
@@ -281,9 +290,7 @@ def _policy(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, digest: Snapsh
     return _deny(pdp, request, digest, reason, policies=first.determining)
 
 
-def _sufficient(
-    pdp: Pdp, request: ActionRequest, snapshot: Snapshot, ready: _Ready
-) -> tuple[tuple[str, ...], ...]:
+def _sufficient(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, ready: _Ready) -> tuple[tuple[str, ...], ...]:
     """The smallest sets of approver groups with which policy would allow; empty when no approval can.
 
     Trusts no annotation: each answer is the engine's. Bounded to the groups that exist and that policy mentions.

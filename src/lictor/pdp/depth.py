@@ -4,6 +4,7 @@ Deep expressions are where the engine fails open (facts S4, S5: the evaluator gi
 process (facts C2). Refuses to know any operator: it counts containers, so a new construct cannot slip past it.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 MAX_EXPRESSION_DEPTH: Final = 64
@@ -14,7 +15,7 @@ _MAX_CONTAINERS: Final = 112
 """Containers around one clause and in it; serde_json refuses 128, and the policy set itself takes a few."""
 
 
-def expression_depth(policy: dict[str, Any]) -> int:
+def expression_depth(policy: Mapping[str, Any]) -> int:
     """Nesting of a policy's clauses, in expression levels (rounded up).
 
     Args:
@@ -23,7 +24,7 @@ def expression_depth(policy: dict[str, Any]) -> int:
     return max((_containers(clause) for clause in policy.get("conditions", ())), default=0)
 
 
-def too_deep(policy: dict[str, Any]) -> bool:
+def too_deep(policy: Mapping[str, Any]) -> bool:
     """Whether a policy nests deeper than `MAX_EXPRESSION_DEPTH` in any clause (facts S5, C2)."""
     return expression_depth(policy) > MAX_EXPRESSION_DEPTH
 

@@ -24,6 +24,7 @@ _UNKNOWN_MEMBER: Final = (
     jsonschema_rs.ValidationErrorKind.AdditionalProperties,
     jsonschema_rs.ValidationErrorKind.UnevaluatedProperties,
 )
+_FALSE: Final = jsonschema_rs.ValidationErrorKind.FalseSchema
 _CONTEXT: Final = (
     jsonschema_rs.ValidationErrorKind.AnyOf,
     jsonschema_rs.ValidationErrorKind.OneOfNotValid,
@@ -83,8 +84,8 @@ class ArgumentsValidator:
         unknown = _find_unknown(error, inside=otherwise is Reason.UNKNOWN_ARGUMENT)
         if unknown is not None:
             where, names = unknown
-            shown = ", ".join(_bounded(repr(name)) for name in sorted(names)[:3])
-            return CallerError(Reason.UNKNOWN_ARGUMENT, f"not declared by the tool: {shown}", where=where)
+            shown = ": " + ", ".join(_bounded(repr(name)) for name in sorted(names)[:3]) if names else ""
+            return CallerError(Reason.UNKNOWN_ARGUMENT, f"not declared by the tool{shown}", where=where)
         message = _GENERIC[otherwise] if otherwise is Reason.UNKNOWN_ARGUMENT else _description(error)
         return CallerError(otherwise, message, where=pointer(error.instance_path))
 
@@ -115,6 +116,9 @@ def _find_unknown(error: jsonschema_rs.ValidationError, *, inside: bool) -> tupl
     """Place and names of undeclared members, if that is what `error` (or, `inside`, one of its branches) says."""
     if isinstance(error.kind, _UNKNOWN_MEMBER):
         return pointer(error.instance_path), error.kind.unexpected
+    # Where nothing at all is declared the library calls `additionalProperties: false` a false schema, and names nobody.
+    if isinstance(error.kind, _FALSE) and error.schema_path[-1:] == ["additionalProperties"]:
+        return pointer(error.instance_path), []
     if inside and isinstance(error.kind, _CONTEXT):
         for branch in error.kind.context:
             for inner in branch:

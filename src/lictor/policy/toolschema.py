@@ -247,11 +247,24 @@ def _wider(left: Shape | None, right: Shape | None) -> Shape | None:
             item = _wider(left.item, right.item) or left.item
             return Many(item, nullable=(left.nullable or right.nullable) and not isinstance(item, Opaque))
         case _:
-            return Opaque(f"one of {_name(left)} and {_name(right)}")
+            return Opaque(f"a choice of {_name(left)} and {_name(right)}, which differ")
 
 
 def _name(shape: Shape) -> str:
-    return "several objects" if isinstance(shape, Fields) else type(shape).__name__.lower()
+    """The word of JSON Schema for `shape`."""
+    match shape:
+        case Whole():
+            return "integer"
+        case Decimal4():
+            return "number"
+        case Flag():
+            return "boolean"
+        case Many():
+            return "array"
+        case Fields():
+            return "object"
+        case _:
+            return "string"
 
 
 def _meet(layers: Iterable[_Layer]) -> _Layer:
@@ -289,7 +302,7 @@ def _narrower(left: Shape, right: Shape) -> Shape:
                 return right
             return left if isinstance(right.item, Opaque) else Many(Opaque("allOf of different items"))
         case _:
-            return Opaque(f"allOf of {_name(left)} and {_name(right)}")
+            return Opaque(f"{_name(left)} and {_name(right)} at the same time")
 
 
 def _merged(left: Fields, right: Fields) -> Fields:

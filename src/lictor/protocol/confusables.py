@@ -36,7 +36,7 @@ LOOKALIKES: dict[str, str] = {
 """Look-alike letter to the ASCII letter it imitates. Some imitate only roughly, such as lower-case `в к м н т`."""
 
 _EAST_STROKES = frozenset("ノ丿ー一丨丶亅ㅣㅡ口ロ工エ二ニ三ミ八ハ卜トヘへ")
-"""East Asian letters that pass for ASCII when they stand next to it (`example.comノlogin`)."""
+"""East Asian letters that pass for ASCII when they stand next to it (`example.comノlogin`)."""  # noqa: RUF001
 
 _EAST = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"})
 _SCRIPTS = _EAST | {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "GEORGIAN", "ETHIOPIC"}

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import msgspec
+
 from lictor.protocol.confusables import CharKind, disguised, kind_of, passes_for_ascii
 from lictor.protocol.display_hosts import address_warnings
 
@@ -37,8 +39,7 @@ class TokenKind(StrEnum):
     OMITTED = "omitted"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """A piece of shown text, and how many code points of the original it stands for."""
 
     kind: TokenKind

@@ -52,8 +52,8 @@ def _authority_warnings(address: str, authority: str) -> Iterator[tuple[str, str
     host = authority[len(user) + len(at) :]
     written = re.sub(r":\d{0,5}$", "", host)
     shown, warnings = host_display(written)
-    for warning in warnings:
-        yield "host", f"address with host {shown}: {warning}"
+    if warnings:
+        yield "host", f"address with host {shown}: {'; '.join(warnings)}"
     if at:
         yield "host", f"address with a user name before the host: the host is {shown}"
     if "\\" in address[: address.find(authority)]:

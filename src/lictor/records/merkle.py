@@ -1,8 +1,8 @@
 """The Merkle tree of RFC 6962: hashing, the frontier a writer keeps, and inclusion and consistency proofs.
 
 It refuses to know what a leaf means, where hashes are stored and who signs a root. Two forms of the same
-tree: the *frontier* (hashes of the complete subtrees, constant memory, for writing and verifying) and a *node lookup* (the
-hash of any complete subtree, for proofs).
+tree: the *frontier* (hashes of the complete subtrees, constant memory, for writing and verifying) and a *node lookup*
+(the hash of any complete subtree, for proofs).
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """Offline verification of a log: entries and signed checkpoints in, findings out.
 
 Streams both in order and in bounded memory. It refuses to know the store, the clock and what records mean. What it can
-find follows from what is kept: leaf hashes locate damage to an entry, checkpoints to the interval between two of them, and
-only an *anchor* from outside the database (a file, a witness) shows a rollback or a rewrite by somebody who holds the key.
+find follows from what is kept: leaf hashes locate damage to an entry, checkpoints to the interval between two of them;
+only an *anchor* from outside the database (a file, a witness) shows a rollback, or a rewrite by a holder of the key.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -147,11 +147,11 @@ class _Heads:
         self.current = None
         while self.current is None:
             try:
-                text = next(self._texts, None)
+                text = next(self._texts)
+            except StopIteration:
+                return
             except LictorError as error:
                 self._findings.add(FindingKind.UNREADABLE, self.read, f"reading checkpoints: {error}")
-                return
-            if text is None:
                 return
             self._take(text)
             self.read += 1

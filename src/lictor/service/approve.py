@@ -1,12 +1,12 @@
 """A person's answer to a hold. It becomes a fact; whether it suffices is `decide`'s word when the agent comes back."""
 
 from lictor.model.approval import Approval, Hold
+from lictor.model.canonical import sha256_digest
 from lictor.model.errors import CallerError
 from lictor.model.ids import ActionDigest, ApprovalId, HoldId, HumanId
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import ApprovalGiven, ApproverEnrolled, HoldDenied
-from lictor.model.canonical import sha256_digest
 from lictor.ports import Batch, Clock, Ids, RecordStore
 from lictor.service.policy import PolicyInForce
 
@@ -14,9 +14,7 @@ from lictor.service.policy import PolicyInForce
 class Answer:
     """Approve and deny holds, as an authenticated approver."""
 
-    def __init__(
-        self, *, store: RecordStore, policy: PolicyInForce, clock: Clock, ids: Ids, limits: Limits
-    ) -> None:
+    def __init__(self, *, store: RecordStore, policy: PolicyInForce, clock: Clock, ids: Ids, limits: Limits) -> None:
         self._store = store
         self._policy = policy
         self._clock = clock
@@ -91,7 +89,9 @@ class Answer:
     def _hold(self, hold_id: HoldId) -> Hold:
         hold = self._store.hold(hold_id)
         if hold is None:
-            raise CallerError(Reason.UNKNOWN_APPROVAL, f"there is no hold {hold_id[:64]!r}", remedy="see: lictor pending")
+            raise CallerError(
+                Reason.UNKNOWN_APPROVAL, f"there is no hold {hold_id[:64]!r}", remedy="see: lictor pending"
+            )
         return hold
 
     def _entitled(self, hold: Hold, approver: HumanId) -> tuple[str, ...]:

@@ -281,5 +281,3 @@ def made(decision_id: DecisionId, request: ActionRequest, decision: Decision) ->
         approvers=decision.approvers if isinstance(decision, NeedsApproval) else (),
         errors=decision.errors,
     )
-
-

@@ -1,4 +1,4 @@
-"""What the strict door turned away is written down too: digest and length of the bytes, the reason, the place. Never the bytes."""
+"""What the strict door turned away is written down too: digest and length, reason and place. Never the bytes."""
 
 from lictor.model.canonical import sha256_digest
 from lictor.model.errors import LictorError

@@ -1,4 +1,4 @@
-"""After a crash: every execution a dead instance left open becomes *Indeterminate*. Shown to a person, never run again by itself."""
+"""After a crash: every execution a dead instance left open becomes *Indeterminate*. Never run again by itself."""
 
 from collections.abc import Callable, Iterable
 

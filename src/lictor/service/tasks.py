@@ -25,9 +25,7 @@ class Opened:
 class Tasks:
     """Life of tasks."""
 
-    def __init__(
-        self, *, store: RecordStore, policy: PolicyInForce, clock: Clock, ids: Ids, limits: Limits
-    ) -> None:
+    def __init__(self, *, store: RecordStore, policy: PolicyInForce, clock: Clock, ids: Ids, limits: Limits) -> None:
         self._store = store
         self._policy = policy
         self._clock = clock

@@ -110,7 +110,14 @@ def test_frontier_bytes_are_literal():
 
 @pytest.mark.parametrize(
     "stored",
-    [b"", b"\0" * 7, b"\0" * 9, (1).to_bytes(8, "big"), (3).to_bytes(8, "big") + b"x" * 32, b"\x80" + b"\0" * 7 + b"x" * 32],
+    [
+        b"",
+        b"\0" * 7,
+        b"\0" * 9,
+        (1).to_bytes(8, "big"),
+        (3).to_bytes(8, "big") + b"x" * 32,
+        b"\x80" + b"\0" * 7 + b"x" * 32,
+    ],
 )
 def test_damaged_frontier_is_refused(stored):
     """A stored frontier whose length does not fit its size is damage."""

@@ -1,5 +1,6 @@
-"""Live connections to servers: one for each (server, task) unless a server is configured as shared. Started on first use,
-restarted on the next call after a death, ended with the task. Two tasks never share a stateful server by accident (R18).
+"""Live connections to servers: one for each (server, task) unless a server is configured as shared.
+
+Started on first use, restarted on the next call after a death, ended with the task. Two tasks never share a stateful server by accident (R18).
 """
 
 import asyncio

@@ -217,7 +217,7 @@ class Gateway:
         check_params(method, params)
         unknown = params.keys() - _PARAMS[method]
         if unknown:
-            name = sorted(unknown)[0]
+            name = min(unknown)
             raise CallerError(Reason.UNKNOWN_MEMBER, f"{method} has no member {name[:80]!r}", where="/params")
         found = self._target(method, params)
         if found is None:
@@ -318,7 +318,7 @@ class Gateway:
             return Sent(body=body, is_error=reply.error is not None or _flags(body).isError)
 
         await self.execute(grant, send)
-        return await self._answer(call, replies[0], channel)
+        return await self._answer(call, replies[0])
 
     async def _forward(
         self, call: _Call, grant: Grant, sealed: SealedArguments, upstream: Upstream, channel: Channel
@@ -350,7 +350,7 @@ class Gateway:
             header_params=headers,
         )
 
-    async def _answer(self, call: _Call, reply: Reply, channel: Channel) -> Answer:
+    async def _answer(self, call: _Call, reply: Reply) -> Answer:
         if reply.result is None:
             return Answer(error=reply.error)
         if _flags(reply.result).resultType == "input_required":
@@ -495,8 +495,8 @@ class Gateway:
 
 
 class _ResultFlags(msgspec.Struct):
-    isError: bool = False
-    resultType: str = "complete"
+    isError: bool = False  # noqa: N815 - the wire's name
+    resultType: str = "complete"  # noqa: N815 - the wire's name
 
 
 _FLAGS: Final = msgspec.json.Decoder(_ResultFlags)

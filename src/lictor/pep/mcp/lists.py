@@ -59,7 +59,7 @@ async def fetch_all(upstream: Upstream, method: str, limits: Limits) -> list[dic
 
 
 def _none_or_raise(error: dict[str, Any] | None) -> list[dict[str, Any]]:
-    if error is not None and error.get("code") == -32601:  # noqa: PLR2004 - method not found: it has no such list
+    if error is not None and error.get("code") == -32601:
         return []
     raise UpstreamError(Reason.UPSTREAM_INVALID, "the server refused to list what it offers", effect_possible=False)
 

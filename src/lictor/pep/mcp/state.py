@@ -1,7 +1,7 @@
 """`requestState`: what travels through a modern client between a hold and its retry. Attacker-controlled by definition.
 
-Sealed with AES-256-GCM, bound to task and action, expiring (MCP 2026-07-28, patterns/mrtr, server requirements 4-6). Single use is
-not this module's: the approval it leads to is spent in the store.
+Sealed with AES-256-GCM, bound to task and action, expiring (MCP 2026-07-28, patterns/mrtr, server requirements
+4-6). Single use is not this module's: the approval it leads to is spent in the store.
 """
 
 import base64

@@ -28,8 +28,8 @@ class Line(Protocol):
         """Send a request as a modern one of `version`, or, with None, as a legacy one."""
         ...
 
-    async def notify(self, method: str, params: dict[str, Any]) -> None:
-        """Send a notification."""
+    async def announce(self, method: str, *, version: str) -> None:
+        """Send a notification without parameters to a legacy server of `version`."""
         ...
 
 
@@ -107,7 +107,7 @@ async def _initialize(line: Line, limits: Limits, capabilities: dict[str, Any]) 
     if version not in LEGACY_VERSIONS:
         raise invalid(f"no protocol version in common; the server speaks {quoted(version)}", effect_possible=False)
     offer = _offer(Era.LEGACY, version, result, result.get("serverInfo"))
-    await line.notify("notifications/initialized", {})
+    await line.announce("notifications/initialized", version=offer.version)
     return offer
 
 
@@ -117,9 +117,7 @@ def _offer(era: Era, version: str, result: dict[str, Any], server_info: Any) -> 
     info = {} if server_info is None else server_info
     if not isinstance(capabilities, dict) or not isinstance(info, dict) or not isinstance(instructions, str):
         raise invalid("the server's description of itself is malformed", effect_possible=False)
-    return Offer(
-        era=era, version=version, capabilities=capabilities, server_info=info, instructions=instructions
-    )
+    return Offer(era=era, version=version, capabilities=capabilities, server_info=info, instructions=instructions)
 
 
 def _result(reply: Reply) -> dict[str, Any]:

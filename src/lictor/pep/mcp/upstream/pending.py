@@ -46,10 +46,18 @@ Event: TypeAlias = Notification | Reply | Failure
 class Exchange:
     """One request under way: its notifications in order, then its end."""
 
-    def __init__(self, id: int, *, max_bytes: int, wants: bool) -> None:  # noqa: A002 - the word of the protocol
-        """`wants`: whether anyone listens for notifications; `max_bytes` bounds those unread."""
+    def __init__(
+        self,
+        id: int,  # noqa: A002 - the word of the protocol
+        *,
+        max_bytes: int,
+        wants: bool,
+        progress: bool = False,
+    ) -> None:
+        """`wants`: whether anyone listens for notifications; `max_bytes` bounds those unread; `progress`: was asked for."""
         self.id = id
         self.wants = wants
+        self.progress = progress
         self.written = False
         """Whether a byte of it may have left us."""
         self._mailbox: Mailbox[Event] = Mailbox(UNREAD_NOTIFICATIONS, max_bytes)

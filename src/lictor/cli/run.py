@@ -1,0 +1,71 @@
+"""`lictor run --server NAME -- command…`: one MCP server behind Lictor, over this process's standard streams.
+
+This is what an MCP client starts. The identity is the process it started, for the operating system's user; the task it opens
+lives as long as the process. Start-up is on every client's critical path, so imports are late.
+"""
+
+import argparse
+import asyncio
+import getpass
+import sys
+
+from lictor.cli.main import common
+from lictor.cli.output import Exit
+
+
+def add(_: str, parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    common(parser)
+    parser.add_argument("--server", required=True, metavar="NAME", help="the server's name in the catalogue")
+    parser.add_argument(
+        "--agent", default="local", help="the agent of agents.toml that this client is (default: local)"
+    )
+    parser.add_argument("--purpose", default="", help="declared purpose of the task (default: the first one declared)")
+    parser.add_argument("--text", default="", help="what the person asked, in their words")
+    parser.add_argument("--cwd", default="", metavar="DIR", help="where to start the server")
+    parser.add_argument("--pass-env", action="append", default=[], metavar="NAME", help="hand a variable to the server")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the server's own command")
+    parser.epilog = "example: lictor run --server git -- mcp-server-git --repository ."
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve one server over stdio until the client goes."""
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    return asyncio.run(_run(args, command))
+
+
+async def _run(args: argparse.Namespace, command: list[str]) -> int:
+    from lictor.app import Runtime, bundle_path, open_house, servers_of
+    from lictor.config import ServerSettings
+    from lictor.model.ids import AgentId, HumanId, ServerName
+    from lictor.model.task import Budget
+    from lictor.pep.mcp.downstream.stdio import serve_stdio
+
+    house = await open_house(bundle_path(args.bundle))
+    name = ServerName(args.server)
+    if command:
+        defaults = ServerSettings(command=tuple(command))
+        passed = (*defaults.pass_env, *args.pass_env)
+        servers = {name: ServerSettings(command=tuple(command), cwd=args.cwd, pass_env=passed)}
+    else:
+        servers = servers_of(house.settings, [name])
+    runtime = Runtime(house, servers, prefixed=False)
+    async with runtime.running():
+        user = f"os:{getpass.getuser()}"
+        opened = await house.tasks.open(
+            agent=AgentId(args.agent),
+            human=HumanId(user),
+            purpose=args.purpose or house.folder.first_purpose(),
+            trusted_text=args.text,
+            ttl_s=house.settings.task_ttl_s,
+            budget=Budget(),
+            audience="local",
+            by=user,
+            token=False,
+        )
+        try:
+            await serve_stdio(runtime.gateway, house, opened.task.id, sys.stdin.buffer, sys.stdout.buffer)
+        finally:
+            await house.tasks.close(opened.task.id, by=user)
+    return Exit.OK

@@ -1,0 +1,686 @@
+"""Put Lictor in front of the servers an MCP client starts, and take it away again.
+
+Rewrites `command` and `args` of each entry that starts a process; every other byte of the file stays. Works in two steps,
+so that a person sees the diff before anything is written: `plan` reads, `apply` writes. Refuses to know how the client
+runs, what the servers do, and where secrets go; never wraps what it does not fully understand.
+
+What a crash of `apply` means: before the replacement the client's file is as it was, and a backup equal to it may lie
+beside it (a new `apply` uses it, `unwrap` clears it away); after it the file is wrapped and backup and note are complete.
+"""
+
+import copy
+import difflib
+import hashlib
+import os
+import re
+import stat
+import tomllib
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import msgspec
+import tomlkit
+import tomlkit.exceptions
+
+from lictor.cli import clients, jsonc
+from lictor.cli.clients import EVERY, ClientConfig, KeyPath
+from lictor.model.errors import LictorError, OperatorError
+from lictor.model.reasons import Reason
+
+Action = Literal["wrap", "already", "remote", "unknown", "unwrap", "kept"]
+How = Literal["wrap", "backup", "entries"]
+
+BACKUP_SUFFIX = ".lictor.bak"
+NOTE_SUFFIX = ".lictor.json"
+
+_SERVER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_REMOTE_KEYS = ("url", "httpUrl", "serverUrl")
+_REMOTE_TYPES = frozenset({"http", "sse", "streamable-http", "streamablehttp", "ws"})
+_EXECUTABLES = frozenset({"lictor", "lictor.exe"})
+_BOM = "\ufeff"
+_TOML_LINE = re.compile(r"at line (\d+)")
+_REMOTE_NOTE = "not wrapped: remote; point it at `lictor serve`"
+_UNKNOWN_NOTE = "not wrapped: neither a command nor a url; calls to it do not pass through lictor"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One server in a client's configuration, and what happens to it.
+
+    Attributes:
+        name: the client's name for it.
+        where: its keys from the root of the file.
+        action: `wrap`, `unwrap`, or why it is left alone: `already` wrapped, `remote`, `unknown`, `kept`.
+        server: the Lictor server name; empty when there is none.
+        note: for people; empty when there is nothing to say.
+    """
+
+    name: str
+    where: KeyPath
+    action: Action
+    server: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What would be written.
+
+    Attributes:
+        path: the file as it was named.
+        target: the file behind symbolic links, the one that is written.
+        before: its text now. Encoded as UTF-8 it is the file, byte for byte.
+        after: its text afterwards; equal to `before` when there is nothing to do.
+        entries: every server found, in the order of the file.
+        notes: what a person should know about the file as a whole.
+        how: `wrap`; for unwrapping `backup` (the old bytes) or `entries` (each entry rewritten back).
+        command: the executable written or recognised.
+        leftovers: files of ours that go once `after` is in place (unwrapping only).
+    """
+
+    path: Path
+    target: Path
+    before: str
+    after: str
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+    how: How
+    command: str
+    leftovers: tuple[Path, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to write."""
+        return self.before != self.after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What was done: `backup` is the copy beside the file, None when nothing was written."""
+
+    plan: Plan
+    backup: Path | None
+
+
+class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The file `<name>.lictor.json`: what `apply` wrote, so that `unwrap` knows whether somebody edited it since."""
+
+    version: Literal[1]
+    original: str
+    """`sha256:<hex>` of the file before, and so of the backup."""
+    wrote: str
+    """`sha256:<hex>` of the file as written."""
+    command: str
+    """The executable written into the entries."""
+
+
+# -- planning ------------------------------------------------------------------------------------------------------------
+
+
+def plan(config: ClientConfig, lictor_command: str, bundle: Path | None) -> Plan:
+    """Work out the wrapped form of one configuration file. Writes nothing. Wrapping twice changes nothing more.
+
+    Args:
+        config: the file, from `clients.discover` or `clients.describe`.
+        lictor_command: the executable the client shall start.
+        bundle: the bundle folder to name in each entry, made absolute because clients start servers from anywhere.
+
+    Raises:
+        OperatorError: unreadable, too large, not the format it should be, duplicate keys, an entry that starts a process
+            but cannot be understood, or two names that would become one. With file and line where there is one.
+    """
+    _require_word(lictor_command, "the lictor executable")
+    options = () if bundle is None else ("--bundle", _require_word(os.path.abspath(bundle), "the bundle folder"))  # noqa: PTH100
+    target, notes = _locate(config.path)
+    before = clients.decode(clients.read(target), target)
+    document = _open(config, before)
+    expected = copy.deepcopy(document.plain)
+    found = [(keys, _server_at(document, keys)) for keys in _server_keys(document, config)]
+    names = _taken_names(found, {lictor_command})
+    entries = []
+    for keys, server in found:
+        entry = _plan_entry(document, keys, server, lictor_command, names)
+        if entry.action == "wrap":
+            prefix = ["run", "--server", entry.server, *options, "--"]
+            document.wrap(keys, lictor_command, prefix)
+            _at(expected, keys).update(
+                command=lictor_command, args=[*prefix, server["command"], *server.get("args", [])]
+            )
+        entries.append(entry)
+    after = document.render()
+    _require_same(config, after, expected)
+    return Plan(
+        path=config.path,
+        target=target,
+        before=before,
+        after=after,
+        entries=tuple(entries),
+        notes=notes,
+        how="wrap",
+        command=lictor_command,
+    )
+
+
+def plan_unwrap(path: Path) -> Plan:
+    """Work out how to take Lictor out of one file. Writes nothing.
+
+    The backup is used only when the file is exactly what `apply` wrote and the backup exactly what `apply` saved; else
+    each entry is rewritten back and a note says why.
+
+    Raises:
+        OperatorError: as `plan`.
+    """
+    config = clients.describe(path)
+    target, notes = _locate(path)
+    data = clients.read(target)
+    before = clients.decode(data, target)
+    note, note_problem = _read_note(target)
+    backup = _read_backup(target)
+    known = {note.command} if note else set()
+    entries, after = _reverse(config, before, known)
+    how: How = "entries"
+    leftovers = tuple(path for path in (_note_path(target), _backup_path(target)) if os.path.lexists(path))
+    if note and backup is not None and _digest(backup) == note.original:
+        if _digest(data) == note.wrote:
+            how, after = "backup", clients.decode(backup, _backup_path(target))
+        elif data == backup:
+            how, after = "backup", before
+        else:
+            notes += ("the file was edited after wrapping: only the wrapped entries are taken back, the edits stay",)
+    elif backup is not None:
+        notes += (f"{note_problem or 'the backup is not the one wrap made'}: it is not used and stays where it is",)
+        leftovers = tuple(path for path in leftovers if note and path != _backup_path(target))
+    elif before != after:
+        notes += ("there is no backup: the wrapped entries are rewritten back",)
+    if how == "entries" and leftovers and any(entry.action == "kept" for entry in entries):
+        notes += ("some entries could not be taken back, so the backup stays",)
+        leftovers = ()
+    return Plan(
+        path=path,
+        target=target,
+        before=before,
+        after=after,
+        entries=entries,
+        notes=notes,
+        how=how,
+        command=note.command if note else "lictor",
+        leftovers=leftovers,
+    )
+
+
+def diff(plan: Plan) -> str:
+    """The change as a unified diff for a person's eyes; empty when there is none.
+
+    Control and direction characters are shown as `\\uXXXX`: a comment in the file must not be able to redraw the
+    terminal on which the change is judged.
+    """
+    title = _visible(str(plan.path))
+    before, after = plan.before.split("\n"), plan.after.split("\n")
+    lines = difflib.unified_diff(before, after, title, f"{title} ({plan.how})", lineterm="")
+    return "".join(f"{_visible(line)}\n" for line in lines)
+
+
+def server_name(name: str) -> str:
+    """The Lictor server name (`[a-z0-9][a-z0-9-]{0,31}`) for a client's name: lower case, other characters to `-`.
+
+    Raises:
+        OperatorError: `config_refused`: no letter or digit of ASCII is left.
+    """
+    folded = unicodedata.normalize("NFKD", name).casefold()
+    result = re.sub(r"[^a-z0-9]+", "-", re.sub(r"[\u0300-\u036f]", "", folded)).strip("-")[:32].rstrip("-")
+    if not _SERVER_NAME.fullmatch(result):
+        raise OperatorError(
+            Reason.CONFIG_REFUSED,
+            f"no server name can be made from {name[:80]!r}",
+            remedy="rename the entry, using letters a-z and digits",
+        )
+    return result
+
+
+# -- writing -------------------------------------------------------------------------------------------------------------
+
+
+def apply(plan: Plan) -> Applied:
+    """Write a plan made by `plan`: backup first, then the note, then the file in one step.
+
+    Raises:
+        OperatorError: `conflict`: the file changed since planning, or an older, different backup lies there;
+            `config_refused`: something could not be written. The client's file is then as it was.
+    """
+    if plan.how != "wrap":
+        raise OperatorError(Reason.CONFIG_REFUSED, "this plan is for unwrapping", where=str(plan.path))
+    if not plan.changed:
+        return Applied(plan=plan, backup=None)
+    before, after = plan.before.encode(), plan.after.encode()
+    if clients.resolve(plan.path) != plan.target:
+        raise OperatorError(
+            Reason.CONFLICT, "the symbolic link points elsewhere now", remedy="run it again", where=str(plan.path)
+        )
+    clients.require_unchanged(plan.target, before)
+    backup, note_path = _backup_path(plan.target), _note_path(plan.target)
+    _require_ours(note_path)
+    made = _keep(backup, before)
+    note = _Note(version=1, original=_digest(before), wrote=_digest(after), command=plan.command)
+    try:
+        clients.replace(note_path, msgspec.json.encode(note) + b"\n", expected=None)
+        clients.replace(plan.target, after, expected=before)
+    except LictorError:
+        if made:
+            clients.remove(note_path)
+            clients.remove(backup)
+        raise
+    return Applied(plan=plan, backup=backup)
+
+
+def unwrap(path: Path) -> Plan:
+    """Take Lictor out of one file, then delete backup and note. Returns what was done; `notes` says what was not.
+
+    Raises:
+        OperatorError: as `plan_unwrap` and `apply`.
+    """
+    plan = plan_unwrap(path)
+    if plan.changed:
+        clients.replace(plan.target, plan.after.encode(), expected=plan.before.encode())
+    for leftover in plan.leftovers:
+        clients.remove(leftover)
+    return plan
+
+
+# -- one entry -----------------------------------------------------------------------------------------------------------
+
+
+def _plan_entry(
+    document: "_Document", keys: KeyPath, server: Mapping[str, Any], lictor: str, names: dict[str, str]
+) -> Entry:
+    name = keys[-1]
+    if "command" not in server:
+        remote = any(key in server for key in _REMOTE_KEYS) or str(server.get("type", "")).casefold() in _REMOTE_TYPES
+        action: Action = "remote" if remote else "unknown"
+        return Entry(name=name, where=keys, action=action, note=_REMOTE_NOTE if remote else _UNKNOWN_NOTE)
+    if _is_wrapped(server, {lictor}):
+        other = "" if server["command"] == lictor else f"wrapped with another executable: {server['command'][:200]!r}"
+        return Entry(name=name, where=keys, action="already", server=_named_server(server), note=other)
+    try:
+        mapped = server_name(name)
+    except OperatorError as error:
+        raise document.fault(keys, error.message, remedy=error.remedy) from error
+    if names.setdefault(mapped, name) != name:
+        raise document.fault(
+            keys,
+            f"{names[mapped][:80]!r} and {name[:80]!r} would both be the server {mapped!r}",
+            remedy="rename one of them in the client's configuration",
+        )
+    return Entry(name=name, where=keys, action="wrap", server=mapped, note="" if mapped == name else f"as {mapped}")
+
+
+def _taken_names(found: Sequence[tuple[KeyPath, Mapping[str, Any]]], known: Collection[str]) -> dict[str, str]:
+    """Server names that wrapped entries use already, to the client's names for them."""
+    taken: dict[str, str] = {}
+    for keys, server in found:
+        if "command" in server and _is_wrapped(server, known) and (name := _named_server(server)):
+            taken.setdefault(name, keys[-1])
+    return taken
+
+
+def _is_wrapped(server: Mapping[str, Any], known: Collection[str]) -> bool:
+    """Whether the entry starts `lictor run`, by the executable's name or as one of the known commands."""
+    command, args = server.get("command"), server.get("args", [])
+    if not isinstance(command, str) or not args or args[0] != "run":
+        return False
+    return command in known or re.split(r"[\\/]", command)[-1].casefold() in _EXECUTABLES
+
+
+def _named_server(server: Mapping[str, Any]) -> str:
+    args = server["args"]
+    return str(args[2]) if len(args) > 2 and args[1] == "--server" else ""
+
+
+def _prefix_length(args: Sequence[str]) -> int:
+    """How many words `plan` put before the original command; 0 when the entry is not in that form."""
+    for end in (3, 5):
+        form = args[:2] == ["run", "--server"] and (end == 3 or args[3:4] == ["--bundle"])
+        if form and len(args) > end + 1 and args[end] == "--" and _SERVER_NAME.fullmatch(args[2]):
+            return end + 1
+    return 0
+
+
+def _reverse(config: ClientConfig, text: str, known: Collection[str]) -> tuple[tuple[Entry, ...], str]:
+    """Every wrapped entry rewritten back; the rest untouched."""
+    document = _open(config, text)
+    expected = copy.deepcopy(document.plain)
+    entries: list[Entry] = []
+    for keys in _server_keys(document, config):
+        server = _server_at(document, keys)
+        if "command" not in server or not _is_wrapped(server, known):
+            continue
+        args = server["args"]
+        count = _prefix_length(args)
+        if not count:
+            note = "left alone: not in the form wrap writes"
+            entries.append(Entry(name=keys[-1], where=keys, action="kept", server=_named_server(server), note=note))
+            continue
+        document.unwrap(keys, count)
+        _at(expected, keys).update(command=args[count], args=args[count + 1 :])
+        entries.append(Entry(name=keys[-1], where=keys, action="unwrap", server=args[2]))
+    after = document.render()
+    _require_same(config, after, expected)
+    return tuple(entries), after
+
+
+# -- finding servers in a document ---------------------------------------------------------------------------------------
+
+
+def _server_keys(document: "_Document", config: ClientConfig) -> Iterator[KeyPath]:
+    for root in config.root_key_paths:
+        for keys in _expand(document, document.plain, root, ()):
+            yield from ((*keys, name) for name in _table(document, keys))
+
+
+def _expand(document: "_Document", value: Any, rest: KeyPath, done: KeyPath) -> Iterator[KeyPath]:
+    if not rest:
+        yield done
+        return
+    if not isinstance(value, dict):
+        raise document.fault(done, "expected an object here")
+    for key in value if rest[0] == EVERY else rest[:1]:
+        if key in value:
+            yield from _expand(document, value[key], rest[1:], (*done, key))
+
+
+def _table(document: "_Document", keys: KeyPath) -> dict[str, Any]:
+    value = _at(document.plain, keys)
+    if not isinstance(value, dict):
+        raise document.fault(keys, f"expected an object under {keys[-1][:80]!r}" if keys else "expected an object")
+    return value
+
+
+def _server_at(document: "_Document", keys: KeyPath) -> dict[str, Any]:
+    """One entry, checked: if it starts a process, `command` is a string, `args` strings, and it is not remote as well."""
+    server = _table(document, keys)
+    name = keys[-1][:80]
+    if "command" not in server:
+        return server
+    if not isinstance(server["command"], str) or not server["command"]:
+        raise document.fault(keys, f"the command of {name!r} is not a non-empty string")
+    args = server.get("args", [])
+    if not isinstance(args, list) or not all(isinstance(arg, str) for arg in args):
+        raise document.fault(keys, f"the args of {name!r} are not a list of strings")
+    if any(key in server for key in _REMOTE_KEYS):
+        raise document.fault(keys, f"{name!r} has both a command and a url", remedy="remove the one that is not used")
+    return server
+
+
+def _at(value: Any, keys: KeyPath) -> Any:
+    for key in keys:
+        value = value[key]
+    return value
+
+
+# -- the two file formats ------------------------------------------------------------------------------------------------
+
+
+class _Document(Protocol):
+    """A configuration file being edited. `plain` stays what was read."""
+
+    plain: Any
+
+    def wrap(self, keys: KeyPath, command: str, prefix: Sequence[str]) -> None:
+        """Make the entry `command prefix… old-command old-args…`."""
+
+    def unwrap(self, keys: KeyPath, count: int) -> None:
+        """Drop `count` words of args; the next one becomes the command."""
+
+    def render(self) -> str:
+        """The text with all edits made."""
+
+    def fault(self, keys: KeyPath, what: str, *, remedy: str = "") -> OperatorError:
+        """An error that points at the keys."""
+
+
+def _open(config: ClientConfig, text: str) -> _Document:
+    if config.format == "toml":
+        return _Toml(text, str(config.path))
+    return _Json(text, str(config.path), comments=config.format == "jsonc")
+
+
+class _Json:
+    """JSON: edits are spans of the text, so that nothing else can move. Tokens move as written, escapes and all."""
+
+    def __init__(self, text: str, name: str, *, comments: bool) -> None:
+        self._text, self._name = text, name
+        self._root = jsonc.parse(text, comments=comments, name=name)
+        self._edits: list[jsonc.Edit] = []
+        self.plain: Any = jsonc.plain(self._root)
+
+    def wrap(self, keys: KeyPath, command: str, prefix: Sequence[str]) -> None:
+        entry = self._object(keys)
+        old = _member(entry, "command")
+        tokens = [*map(jsonc.quote, prefix), self._token(old.value)]
+        args = entry.get("args")
+        self._edits += (
+            jsonc.Edit(old.value.start, old.value.end, jsonc.quote(command)),
+            jsonc.insert_first(self._text, args, tokens)
+            if isinstance(args, jsonc.Array)
+            else jsonc.insert_after(self._text, entry, old, "args", f"[{', '.join(tokens)}]"),
+        )
+
+    def unwrap(self, keys: KeyPath, count: int) -> None:
+        entry = self._object(keys)
+        command, args = _member(entry, "command").value, entry.get("args")
+        if not isinstance(args, jsonc.Array):
+            raise self.fault(keys, "there are no args to take back")
+        self._edits += (
+            jsonc.Edit(command.start, command.end, self._token(args.items[count])),
+            jsonc.remove_first(self._text, args, count + 1),
+        )
+
+    def render(self) -> str:
+        return jsonc.apply_edits(self._text, self._edits)
+
+    def fault(self, keys: KeyPath, what: str, *, remedy: str = "") -> OperatorError:
+        node: jsonc.Node | None = self._root
+        at = self._root.start
+        for key in keys:
+            member = node.member(key) if isinstance(node, jsonc.Object) else None
+            if member is None:
+                break
+            node, at = member.value, member.start
+        where = f"{self._name}:{jsonc.line_of(self._text, at)}"
+        return OperatorError(Reason.CONFIG_REFUSED, what, remedy=remedy, where=where)
+
+    def _object(self, keys: KeyPath) -> jsonc.Object:
+        node: jsonc.Node | None = self._root
+        for key in keys:
+            node = node.get(key) if isinstance(node, jsonc.Object) else None
+        if not isinstance(node, jsonc.Object):
+            raise self.fault(keys, "expected an object here")
+        return node
+
+    def _token(self, node: jsonc.Node) -> str:
+        return self._text[node.start : node.end]
+
+
+def _member(entry: jsonc.Object, key: str) -> jsonc.Member:
+    member = entry.member(key)
+    if member is None:
+        raise ValueError("the entry has no such member")
+    return member
+
+
+class _Toml:
+    """TOML through tomlkit. The standard library's reader goes first: it is the stricter one and says the line."""
+
+    def __init__(self, text: str, name: str) -> None:
+        self._mark = _BOM if text.startswith(_BOM) else ""
+        self._name = name
+        body = text.removeprefix(_BOM)
+        self._line_end = "\r\n" if "\r\n" in body else "\n"
+        try:
+            self.plain: Any = tomllib.loads(body)
+            self._root: Any = tomlkit.parse(body)
+        except (tomllib.TOMLDecodeError, tomlkit.exceptions.TOMLKitError) as error:
+            line = _TOML_LINE.search(str(error))
+            where = f"{name}:{line[1]}" if line else name
+            raise OperatorError(Reason.CONFIG_REFUSED, f"not TOML: {str(error).lower()[:200]}", where=where) from error
+        except RecursionError as error:
+            raise OperatorError(Reason.TOO_DEEP, "nested too deeply", where=name) from error
+        if self.render() != text:
+            raise OperatorError(
+                Reason.CONFIG_REFUSED,
+                "the file cannot be edited without changing its formatting",
+                remedy="edit this file by hand",
+                where=name,
+            )
+
+    def wrap(self, keys: KeyPath, command: str, prefix: Sequence[str]) -> None:
+        entry = _at(self._root, keys)
+        words = [*prefix, self._copy(entry["command"])]
+        entry["command"] = command
+        if "args" in entry:
+            for word in reversed(words):
+                entry["args"].insert(0, word)
+            return
+        args = tomlkit.array()
+        args.extend(words)
+        args.trivia.trail = self._line_end
+        entry["args"] = args
+
+    def unwrap(self, keys: KeyPath, count: int) -> None:
+        entry = _at(self._root, keys)
+        entry["command"] = self._copy(entry["args"][count])
+        for _ in range(count + 1):
+            del entry["args"][0]
+
+    def render(self) -> str:
+        return self._mark + tomlkit.dumps(self._root)
+
+    def fault(self, keys: KeyPath, what: str, *, remedy: str = "") -> OperatorError:
+        where = ".".join((f"{self._name}: [{keys[0]}", *keys[1:])) + "]" if keys else self._name
+        return OperatorError(Reason.CONFIG_REFUSED, what, remedy=remedy, where=where)
+
+    @staticmethod
+    def _copy(item: Any) -> Any:
+        """The string as written, quotes and escapes included, without the comment beside it."""
+        return tomlkit.parse(f"x = {item.as_string()}\n")["x"]
+
+
+def _require_same(config: ClientConfig, text: str, expected: Any) -> None:
+    """Read what was built and compare: only the intended values differ. A defect of an editor must not reach the disk."""
+    if not _equal(_open(config, text).plain, expected):
+        raise OperatorError(
+            Reason.CONFIG_REFUSED,
+            "the rewritten file would differ in more than command and args",
+            remedy="edit this file by hand",
+            where=str(config.path),
+        )
+
+
+def _equal(left: Any, right: Any) -> bool:
+    """Equality that tells 1, 1.0 and true apart and lets nan equal itself."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, dict):
+        return left.keys() == right.keys() and all(_equal(left[key], right[key]) for key in left)
+    if isinstance(left, list):
+        return len(left) == len(right) and all(map(_equal, left, right))
+    return bool(left == right) or (isinstance(left, float) and repr(left) == repr(right))
+
+
+# -- files beside the configuration --------------------------------------------------------------------------------------
+
+
+def _locate(path: Path) -> tuple[Path, tuple[str, ...]]:
+    target = clients.resolve(path)
+    notes: tuple[str, ...] = ()
+    if path.is_symlink():
+        notes += (f"{path} is a symbolic link: the file it points to, {target}, is the one edited",)
+    return target, notes
+
+
+def _backup_path(target: Path) -> Path:
+    return target.with_name(target.name + BACKUP_SUFFIX)
+
+
+def _note_path(target: Path) -> Path:
+    return target.with_name(target.name + NOTE_SUFFIX)
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _read_own(path: Path) -> bytes | None:
+    """A file of ours, None when there is none. A link in its place is refused: it was not us who put it there."""
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise OperatorError(
+                Reason.CONFLICT, "not a regular file", remedy="move it away and try again", where=str(path)
+            )
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise clients.unusable("cannot look at the file", path, error) from error
+    return clients.read(path)
+
+
+def _read_backup(target: Path) -> bytes | None:
+    return _read_own(_backup_path(target))
+
+
+def _read_note(target: Path) -> tuple[_Note | None, str]:
+    """The note, or why there is none."""
+    data = _read_own(_note_path(target))
+    if data is None:
+        return None, "there is no note of what wrap wrote beside the backup"
+    try:
+        return msgspec.json.decode(data, type=_Note), ""
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None, f"{_note_path(target).name} cannot be read"
+
+
+def _require_ours(note_path: Path) -> None:
+    """Refuse to write over a file that merely has the name of our note."""
+    data = _read_own(note_path)
+    if data is None:
+        return
+    try:
+        msgspec.json.decode(data, type=_Note)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise OperatorError(
+            Reason.CONFLICT, "this file is in the way", remedy="move it away and try again", where=str(note_path)
+        ) from error
+
+
+def _keep(backup: Path, data: bytes) -> bool:
+    """Have a backup of exactly `data`; whether it was made now."""
+    try:
+        clients.create(backup, data)
+    except FileExistsError as error:
+        if _read_own(backup) == data:
+            return False
+        raise OperatorError(
+            Reason.CONFLICT,
+            "an older backup is there and differs from the file",
+            remedy="run `lictor unwrap` on the configuration first, or move the backup away",
+            where=str(backup),
+        ) from error
+    return True
+
+
+def _require_word(word: str, what: str) -> str:
+    """A word that every client hands on unchanged: encodable, printable, without `${…}`, which clients replace."""
+    if not word or not word.isprintable() or "${" in word:
+        raise OperatorError(
+            Reason.CONFIG_REFUSED, f"{what} cannot be written into a client's configuration: {word[:200]!r}"
+        )
+    return word
+
+
+def _visible(line: str) -> str:
+    """The line with everything unprintable but tabs escaped; the CR of a CRLF line end is dropped."""
+    return "".join(
+        char if char == "\t" or char.isprintable() else f"\\u{ord(char):04x}" for char in line.removesuffix("\r")
+    )

@@ -1,0 +1,199 @@
+"""A hold as people see it: made from the sealed bytes and the gateway's own facts, the same for page and terminal."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from lictor.console.views import ArgumentView, DecisionView, FieldView, HoldView
+from lictor.model.action import ActionRequest, SealedArguments
+from lictor.model.approval import Hold, HoldStatus
+from lictor.model.canonical import canonical
+from lictor.model.errors import StoreError
+from lictor.model.ids import HumanId
+from lictor.model.reasons import Reason
+from lictor.model.record import DecisionMade, ExecutionEnded, ExecutionStarted, RequestReceived, decode_entry
+from lictor.pdp.decide import Pdp, facts_of
+from lictor.pdp.normalise import Destination, Value
+from lictor.ports import RecordStore
+from lictor.protocol.display_hosts import host_display
+
+MAX_ARGUMENTS = 500
+"""Leaves shown one by one; past it the whole object is shown as one canonical text, so nothing is ever left out."""
+
+
+def hold_view(store: RecordStore, pdp: Pdp, hold: Hold, now_ms: int, person: HumanId | None = None) -> HoldView:
+    """What a person decides on.
+
+    Raises:
+        StoreError: the sealed payload is gone or is not the hold's: nothing truthful could be shown, so nothing is.
+    """
+    request = sealed_request(store, hold)
+    entry, destination, value = facts_of(pdp, request)
+    state = store.task(hold.task)
+    status = _status(hold, now_ms)
+    why_not = _why_not(pdp, hold, status, person)
+    return HoldView(
+        id=hold.id,
+        agent=hold.agent,
+        human=hold.human,
+        task=hold.task,
+        purpose=state.task.purpose if state else "",
+        server=hold.server,
+        kind=hold.kind.value,
+        tool=hold.name,
+        effect=entry.effect.value if entry else "unknown",
+        reversible=entry.reversible if entry else False,
+        digest=hold.digest,
+        groups=hold.groups,
+        opened_at=clock_text(hold.opened_at_ms),
+        expires_at=clock_text(hold.expires_at_ms),
+        arguments=tuple(arguments_of(request.arguments)),
+        facts=tuple(_facts(destination, value)),
+        labels=state.labels if state else (),
+        status=status,
+        may_answer=not why_not,
+        why_not=why_not,
+    )
+
+
+def sealed_request(store: RecordStore, hold: Hold) -> ActionRequest:
+    """The held request, rebuilt from its sealed payload and checked against the digest the hold is for.
+
+    Raises:
+        StoreError: `log_damaged`: payload missing or of another action.
+    """
+    payload = store.payload(hold.request)
+    if payload is None:
+        raise StoreError(Reason.LOG_DAMAGED, f"the sealed arguments of hold {hold.id!r} are gone")
+    request = ActionRequest.make(
+        id=hold.request,
+        kind=hold.kind,
+        server=hold.server,
+        name=hold.name,
+        arguments=SealedArguments.seal(msgspec.json.decode(payload.arguments)),
+        agent=hold.agent,
+        human=hold.human,
+        task=hold.task,
+    )
+    if request.digest != hold.digest:
+        raise StoreError(
+            Reason.LOG_DAMAGED, f"the sealed arguments of hold {hold.id!r} are not those it was opened for"
+        )
+    return request
+
+
+def arguments_of(sealed: SealedArguments) -> list[ArgumentView]:
+    """Every leaf of the arguments with its path; strings as themselves, anything else as canonical JSON."""
+    document = sealed.open()
+    leaves = list(_leaves(document, ""))
+    if len(leaves) > MAX_ARGUMENTS:
+        return [ArgumentView(path="(all arguments)", kind="object", text=sealed.data.decode())]
+    return leaves
+
+
+def decision_views(store: RecordStore, *, limit: int) -> list[DecisionView]:
+    """The newest decisions, newest first, with what became of them where it is known."""
+    size = store.size()
+    requests: dict[str, RequestReceived] = {}
+    outcomes: dict[str, str] = {}
+    started: dict[str, str] = {}
+    found: list[tuple[int, DecisionMade]] = []
+    for entry in store.entries(max(0, size - limit * 6)):
+        at, record = (decoded := decode_entry(entry.data)).at, decoded.record
+        match record:
+            case RequestReceived():
+                requests[record.request] = record
+            case DecisionMade():
+                found.append((at, record))
+            case ExecutionStarted():
+                started[record.execution] = record.request
+                outcomes[record.request] = "started"
+            case ExecutionEnded() if record.execution in started:
+                outcomes[started[record.execution]] = record.outcome
+            case _:
+                pass
+    return [
+        _decision(at, made, requests[made.request], outcomes.get(made.request, ""))
+        for at, made in reversed(found[-limit:])
+        if made.request in requests
+    ]
+
+
+def clock_text(ms: int) -> str:
+    """A moment for people, in UTC."""
+    return datetime.fromtimestamp(ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def _decision(at: int, made: DecisionMade, asked: RequestReceived, outcome: str) -> DecisionView:
+    return DecisionView(
+        at=clock_text(at),
+        agent=asked.agent,
+        action=f"{asked.server}/{asked.name}",
+        answer=made.outcome,
+        reason=made.reason,
+        outcome=outcome,
+    )
+
+
+def _leaves(value: Any, path: str) -> Iterator[ArgumentView]:
+    if isinstance(value, dict) and value:
+        for name, member in value.items():
+            yield from _leaves(member, f"{path}.{name}" if path else name)
+    elif isinstance(value, list) and value:
+        for index, member in enumerate(value):
+            yield from _leaves(member, f"{path}[{index}]")
+    elif isinstance(value, str):
+        yield ArgumentView(path=path, kind="string", text=value)
+    else:
+        yield ArgumentView(path=path, kind=_kind(value), text=canonical(value).decode())
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "boolean"
+        case int() | float():
+            return "number"
+        case list():
+            return "array"
+        case _:
+            return "object"
+
+
+def _facts(destination: Destination | None, value: Value | None) -> Iterator[FieldView]:
+    if destination is not None:
+        host, warnings = host_display(destination.host)
+        vouched = f"in the directory: {', '.join(destination.directory)}" if destination.directory else ""
+        note = "; ".join([*warnings, *(() if vouched else ("external: not in the directory",))])
+        yield FieldView(label="Destination", text=f"{destination.scheme}://{host}:{destination.port}", note=note)
+        if vouched:
+            yield FieldView(label="Known host", text=vouched)
+    if value is not None:
+        yield FieldView(label="Value", text=f"{value.amount} minor units of {value.currency}")
+
+
+def _status(hold: Hold, now_ms: int) -> str:
+    if hold.status is HoldStatus.PENDING and now_ms >= hold.expires_at_ms:
+        return "expired"
+    return hold.status.value
+
+
+def _why_not(pdp: Pdp, hold: Hold, status: str, person: HumanId | None) -> str:
+    if status != "pending":
+        return f"this hold is {status}"
+    if person is None:
+        return "sign in to answer"
+    groups = set(pdp.approvers.groups_of.get(person, ()))
+    if not any(_sufficient(needed, groups) for needed in hold.groups):
+        return "you are in none of the groups that can approve this"
+    if pdp.approvers.four_eyes and person == hold.human:
+        return "the agent works for you: somebody else has to answer (four_eyes)"
+    return ""
+
+
+def _sufficient(needed: Sequence[str], groups: set[str]) -> bool:
+    return set(needed).issubset(groups)

@@ -1,0 +1,246 @@
+"""The console's routes: sign in, see what waits, answer one hold. A GET changes nothing (BIND-18).
+
+Every route but sign-in, style sheet and health needs a signed-in approver; every POST needs the same origin and the sign-in's
+CSRF token. Host is checked against the configured names (DNS rebinding). Refuses to know policy: it calls use cases.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from lictor.console import pages
+from lictor.console.held import decision_views, hold_view
+from lictor.console.signin import SignedIn, SignIns, same
+from lictor.model.errors import LictorError
+from lictor.model.ids import ActionDigest, HoldId
+from lictor.model.reasons import Reason
+from lictor.ports import Clock, Ids, RecordStore
+from lictor.service.approve import Answer
+from lictor.service.policy import PolicyInForce
+
+COOKIE: Final = "lictor_signin"
+FORM_COOKIE: Final = "lictor_form"
+MAX_FORM_BYTES: Final = 16 * 1024
+RECENT: Final = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """What the pages need."""
+
+    store: RecordStore
+    policy: PolicyInForce
+    answer: Answer
+    clock: Clock
+    ids: Ids
+    public_url: str
+    hosts: frozenset[str]
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def console_app(console: Console) -> Starlette:
+    """The console as an ASGI application."""
+    web = _Web(console)
+    return Starlette(
+        routes=[
+            Route("/", web.guard(web.inbox), methods=["GET"]),
+            Route("/login", web.guard(web.login_form), methods=["GET"]),
+            Route("/login", web.guard(web.login), methods=["POST"]),
+            Route("/logout", web.guard(web.logout), methods=["POST"]),
+            Route("/holds/{hold}", web.guard(web.hold), methods=["GET"]),
+            Route("/holds/{hold}", web.guard(web.answer), methods=["POST"]),
+            Route("/static/lictor.css", web.guard(web.style), methods=["GET"]),
+            Route("/healthz", web.guard(web.health), methods=["GET"]),
+        ]
+    )
+
+
+class _Web:
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._sign_ins = SignIns(lambda: console.ids.new("lsi"))
+        self._secure = console.public_url.startswith("https://")
+        self._style = (files("lictor.console") / "static" / "lictor.css").read_bytes()
+
+    # -- around every route ----------------------------------------------------------------------------------------------
+
+    def guard(self, handler: Handler) -> Handler:
+        """Host, origin, and one place where a refusal becomes a page."""
+
+        async def guarded(request: Request) -> Response:
+            if request.headers.get("host", "").lower() not in self._console.hosts:
+                return self._message("Not here", "this name is not served", 421)
+            if request.method == "POST" and request.headers.get("origin") not in {self._console.public_url, None}:
+                return self._message("Refused", "the form came from another site", 403)
+            try:
+                return await handler(request)
+            except LictorError as error:
+                status = 503 if error.reason is Reason.CANNOT_RECORD else 409
+                return self._message("Not done", f"{error.message} ({error.reason.value})", status, request)
+
+        return guarded
+
+    def _signed_in(self, request: Request) -> SignedIn | None:
+        return self._sign_ins.find(request.cookies.get(COOKIE, ""), self._console.clock.now_ms())
+
+    def _page(self, text: str, status: int = 200) -> Response:
+        return HTMLResponse(text, status_code=status, headers=dict(pages.HEADERS))
+
+    def _message(self, title: str, text: str, status: int, request: Request | None = None) -> Response:
+        signed_in = self._signed_in(request) if request is not None else None
+        return self._page(pages.message_page(title=title, text=text, user=signed_in.human if signed_in else ""), status)
+
+    def _to_login(self, hold: str = "") -> Response:
+        target = f"/login?hold={hold}" if hold and _plausible(hold) else "/login"
+        return RedirectResponse(target, status_code=303, headers=_redirect_headers())
+
+    # -- sign in ---------------------------------------------------------------------------------------------------------
+
+    async def login_form(self, request: Request) -> Response:
+        """The form. Its token is tied to a cookie of its own: nobody can sign a visitor in unasked."""
+        return self._login_page(request.query_params.get("hold", ""), "")
+
+    def _login_page(self, hold: str, error: str, status: int = 200) -> Response:
+        token = self._console.ids.new("lsf")
+        page = self._page(
+            pages.login_page(csrf=token, error=error, next_hold=hold if _plausible(hold) else None), status
+        )
+        page.set_cookie(FORM_COOKIE, token, httponly=True, samesite="strict", secure=self._secure, path="/login")
+        return page
+
+    async def login(self, request: Request) -> Response:
+        """Exchange an approver's secret for a sign-in."""
+        form = await _form(request)
+        hold = form.get("next_hold", "")
+        if not same(form.get("csrf", ""), request.cookies.get(FORM_COOKIE, "")):
+            return self._login_page(hold, "the form had expired; please try again", 403)
+        try:
+            human = self._console.answer.authenticate(form.get("secret", ""))
+        except LictorError:
+            return self._login_page(hold, "this secret is not known", 403)
+        target = f"/holds/{hold}" if _plausible(hold) else "/"
+        response = RedirectResponse(target, status_code=303, headers=_redirect_headers())
+        token = self._sign_ins.begin(human, self._console.clock.now_ms())
+        response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=self._secure, path="/")
+        response.delete_cookie(FORM_COOKIE, path="/login")
+        return response
+
+    async def logout(self, request: Request) -> Response:
+        """End the sign-in."""
+        signed_in = self._signed_in(request)
+        form = await _form(request)
+        if signed_in is not None and same(form.get("csrf", ""), signed_in.csrf):
+            self._sign_ins.end(request.cookies.get(COOKIE, ""))
+        return self._to_login()
+
+    # -- holds -----------------------------------------------------------------------------------------------------------
+
+    async def inbox(self, request: Request) -> Response:
+        """What waits, and what was decided lately."""
+        signed_in = self._signed_in(request)
+        if signed_in is None:
+            return self._to_login()
+        console, now = self._console, self._console.clock.now_ms()
+        pdp = console.policy.current()
+        waiting = [hold for hold in console.store.holds(pending_only=True) if now < hold.expires_at_ms]
+        views = [hold_view(console.store, pdp, hold, now, signed_in.human) for hold in waiting]
+        views.sort(key=lambda view: view.expires_at)
+        recent = decision_views(console.store, limit=RECENT)
+        return self._page(pages.inbox_page(holds=views, decisions=recent, user=signed_in.human, csrf=signed_in.csrf))
+
+    async def hold(self, request: Request) -> Response:
+        """One hold, in full."""
+        signed_in = self._signed_in(request)
+        hold_id = request.path_params["hold"]
+        if signed_in is None:
+            return self._to_login(hold_id)
+        hold = self._console.store.hold(HoldId(hold_id))
+        if hold is None:
+            return self._message("Not found", "there is no such hold", 404, request)
+        now, pdp = self._console.clock.now_ms(), self._console.policy.current()
+        view = hold_view(self._console.store, pdp, hold, now, signed_in.human)
+        return self._page(pages.hold_page(view, csrf=signed_in.csrf, user=signed_in.human))
+
+    async def answer(self, request: Request) -> Response:
+        """Approve or deny exactly the action that was shown."""
+        signed_in = self._signed_in(request)
+        hold_id = HoldId(request.path_params["hold"])
+        if signed_in is None:
+            return self._to_login(hold_id)
+        form = await _form(request)
+        if not same(form.get("csrf", ""), signed_in.csrf):
+            return self._message("Refused", "the form had expired; open the hold again", 403, request)
+        note = form.get("note", "")[:500]
+        match form.get("answer"):
+            case "approve":
+                refused = self._unread(hold_id, form)
+                if refused:
+                    return self._message("Not done", refused, 409, request)
+                digest = ActionDigest(form.get("digest", ""))
+                await self._console.answer.approve(hold_id, signed_in.human, digest, note)
+                text = "approved, once: the agent's retry with the same arguments runs"
+                return self._message("Approved", text, 200, request)
+            case "deny":
+                await self._console.answer.deny(hold_id, signed_in.human, note)
+                return self._message("Denied", "it stays denied for this task", 200, request)
+            case _:
+                return self._message("Not done", "neither approved nor denied", 400, request)
+
+    def _unread(self, hold_id: HoldId, form: dict[str, str]) -> str:
+        """Long content has to be confirmed as read to its end; the page asks, this checks (APRV-02)."""
+        hold = self._console.store.hold(hold_id)
+        if hold is None:
+            return ""
+        view = hold_view(self._console.store, self._console.policy.current(), hold, self._console.clock.now_ms())
+        unread = pages.must_confirm_end(view) and form.get("seen_end") != "yes"
+        return "confirm that you have read to the end" if unread else ""
+
+    # -- small things ----------------------------------------------------------------------------------------------------
+
+    async def style(self, _: Request) -> Response:
+        """The style sheet."""
+        headers = {"Cache-Control": "max-age=300", "X-Content-Type-Options": "nosniff"}
+        return Response(self._style, media_type="text/css", headers=headers)
+
+    async def health(self, _: Request) -> Response:
+        """Ready: a policy is in force. Says nothing else."""
+        ready = self._console.policy.ready
+        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """A small URL-encoded form; each field once.
+
+    Raises:
+        LictorError: never; a form that is too large or has a field twice reads as empty, which no check accepts.
+    """
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_FORM_BYTES:
+            return {}
+    try:
+        fields = parse_qs(body.decode("utf-8"), keep_blank_values=True, strict_parsing=True, max_num_fields=20)
+    except ValueError:
+        return {}
+    if any(len(values) != 1 for values in fields.values()):
+        return {}
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _plausible(hold: str) -> bool:
+    """Only ids of ours go into a redirect (no open redirect, no header injection)."""
+    return 0 < len(hold) <= 64 and hold.isascii() and all(char.isalnum() or char in "_-" for char in hold)
+
+
+def _redirect_headers() -> dict[str, str]:
+    return {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}

@@ -1,0 +1,496 @@
+"""An MCP server behind streamable HTTP (spec 2026-07-28 and 2025-11-25).
+
+Every request is one POST, sent at most once and answered by JSON or an event stream. Refuses to know policy and clients.
+"""
+
+import asyncio
+import itertools
+import re
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final, Self
+
+import aiohttp
+import msgspec
+from multidict import CIMultiDict
+from yarl import URL
+
+from lictor.model.errors import LictorError, UpstreamError
+from lictor.model.limits import Limits
+from lictor.model.reasons import Reason
+from lictor.pep.mcp.seam import Ask, Era, Notify, Offer, Reply
+from lictor.pep.mcp.upstream.client import Body, check_session, check_url, drain, read_body, send
+from lictor.pep.mcp.upstream.failures import down, invalid, late, quoted, unsent
+from lictor.pep.mcp.upstream.headers import check_configured, mirror_headers
+from lictor.pep.mcp.upstream.inbox import Inbox, report
+from lictor.pep.mcp.upstream.negotiate import negotiate
+from lictor.pep.mcp.upstream.pending import Counters, subscription_of, without_subscription, without_token
+from lictor.pep.mcp.upstream.stream import EventStream
+from lictor.pep.mcp.upstream.wire import (
+    CANCELLED,
+    PROGRESS,
+    Notification,
+    Request,
+    Response,
+    ServerMessage,
+    decode,
+    encode_notification,
+    encode_request,
+    modern_meta,
+)
+
+_JSON: Final = "application/json"
+_SSE: Final = "text/event-stream"
+_SESSION: Final = "Mcp-Session-Id"
+_SESSION_ID: Final = re.compile(r"[\x21-\x7e]{1,1024}")
+_VERSION: Final = "MCP-Protocol-Version"
+_GOODBYE_S: Final = 2.0
+_RETRY_S: Final = 1.0
+_RETRY_MAX_S: Final = 30.0
+_UNAVAILABLE: Final = frozenset({502, 503, 504})
+_REFUSED: Final = frozenset({401, 403})
+
+
+class _Call(msgspec.Struct, frozen=True):
+    """One request under way."""
+
+    id: int
+    body: Body
+    notify: Notify | None = None
+    progress: bool = False
+    opens_session: bool = False
+
+
+class HttpUpstream:
+    """`seam.Upstream` over streamable HTTP. Make it with `start`.
+
+    Attributes:
+        name: the server's name in configuration.
+        offer: what was negotiated.
+        counters: what was ignored.
+    """
+
+    offer: Offer
+
+    def __init__(
+        self,
+        name: str,
+        url: URL,
+        headers: dict[str, str],
+        limits: Limits,
+        ask: Ask,
+        notify: Notify,
+        session: aiohttp.ClientSession,
+    ) -> None:
+        """Use `start`."""
+        self.name = name
+        self.counters = Counters()
+        self._url = url
+        self._limits = limits
+        self._session = session
+        self._inbox = Inbox(ask, notify, self._post, limits, self.counters)
+        self._ids = itertools.count(1)
+        self._modern = False
+        self._closed = False
+        self._session_id = ""
+        self._lost = False
+        self._headers: CIMultiDict[str] = CIMultiDict(headers)
+        self._headers.update({"Accept": f"{_JSON}, {_SSE}", "Accept-Encoding": "identity", "Content-Type": _JSON})
+        self._responses: set[aiohttp.ClientResponse] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    async def start(
+        cls,
+        name: str,
+        url: str,
+        headers: dict[str, str],
+        limits: Limits,
+        ask: Ask,
+        notify: Notify,
+        session: aiohttp.ClientSession,
+        *,
+        capabilities: dict[str, Any] | None = None,
+        server_stream: bool = True,
+    ) -> Self:
+        """Reach a server and agree with it on a version.
+
+        Args:
+            name: its name in configuration.
+            url: its MCP endpoint.
+            headers: fields from configuration, such as its credential.
+            limits: `upstream_*`.
+            ask: answers requests of a legacy server.
+            notify: receives notifications that belong to no request.
+            session: from `open_session`; shared, not closed here.
+            capabilities: what to declare to a legacy server.
+            server_stream: keep a GET stream open to a legacy server for what it says of its own accord.
+
+        Raises:
+            OperatorError: CONFIG_REFUSED: address, header fields or HTTP session are not acceptable.
+            UpstreamError: not reachable, or no common version. `effect_possible` is False: no caller's request was sent.
+        """
+        check_session(session)
+        self = cls(name, check_url(url), check_configured(headers), limits, ask, notify, session)
+        try:
+            offer = await negotiate(self, limits, capabilities=capabilities or {})
+        except UpstreamError as error:
+            await self.close()
+            raise unsent(error) from error
+        except BaseException:
+            await self.close()
+            raise
+        self.offer = offer
+        self._modern = offer.era is Era.MODERN
+        self._inbox.legacy = self._inbox.may_ask = not self._modern
+        if not self._modern and server_stream:
+            self._spawn(self._watch())
+        return self
+
+    # -- seam.Upstream -----------------------------------------------------------------------------------------------------
+
+    async def request(
+        self,
+        method: str,
+        params: dict[str, Any],
+        *,
+        sealed_arguments: bytes | None = None,
+        client_capabilities: dict[str, Any] | None = None,
+        timeout_s: float,
+        notify: Notify | None = None,
+        progress: bool = False,
+        header_params: dict[str, tuple[str, ...]] | None = None,
+    ) -> Reply:
+        """See `seam.Upstream.request`.
+
+        Raises:
+            UpstreamError: UPSTREAM_DOWN, _TIMEOUT, _INVALID, _TOO_LARGE; `effect_possible` once writing had begun.
+        """
+        id_ = next(self._ids)
+        headers = self._headers
+        meta = None
+        if self._modern:
+            version = self.offer.version
+            meta = modern_meta(version, client_capabilities)
+            headers = headers.copy()
+            headers.update(
+                mirror_headers(
+                    method, params, version=version, sealed_arguments=sealed_arguments, header_params=header_params
+                )
+            )
+        data = encode_request(id_, method, params, sealed_arguments=sealed_arguments, own_meta=meta, progress=progress)
+        return await self._run(_Call(id_, Body(data), notify, progress), headers, timeout_s)
+
+    async def notify(self, method: str, params: dict[str, Any]) -> None:
+        """See `seam.Upstream.notify`. A modern server has no use for one over HTTP (spec 2026-07-28): nothing is sent.
+
+        Raises:
+            UpstreamError: UPSTREAM_DOWN, _TIMEOUT, or UPSTREAM_INVALID when it is refused.
+        """
+        if not self._modern:
+            await self._post(encode_notification(method, params))
+
+    async def listen(self, params: dict[str, Any], notify: Notify) -> None:
+        """See `seam.Upstream.listen`. Returns when the server ends the subscription in good order.
+
+        Raises:
+            UpstreamError: UPSTREAM_DOWN: the stream ended; UPSTREAM_INVALID: it was refused; INTERNAL: a legacy server.
+        """
+        if not self._modern:
+            raise UpstreamError(Reason.INTERNAL, "a legacy server has no subscriptions", effect_possible=False)
+        method, id_, version = "subscriptions/listen", next(self._ids), self.offer.version
+        headers = self._headers.copy()
+        headers.update(mirror_headers(method, params, version=version, sealed_arguments=None, header_params=None))
+        body = Body(encode_request(id_, method, params, own_meta=modern_meta(version, None)))
+
+        async def own_only(name: str, members: dict[str, Any]) -> None:
+            if subscription_of(members) != id_:
+                self.counters.dropped_notifications += 1
+                return
+            stripped = without_subscription(Notification(name, members, 0))
+            await notify(stripped.method, stripped.params)
+
+        reply = await self._run(_Call(id_, body, own_only), headers, None)
+        if reply.error is not None:
+            text = f"the server refuses the subscription: {quoted(reply.error)}"
+            raise invalid(text, effect_possible=False)
+
+    @property
+    def alive(self) -> bool:
+        """Whether a request may still be tried."""
+        return not self._closed and not self._lost
+
+    async def close(self) -> None:
+        """See `seam.Upstream.close`: at most some four seconds; requests under way fail with UPSTREAM_DOWN."""
+        if self._closed:
+            return
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await self._inbox.close()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
+        for response in list(self._responses):
+            response.close()
+        if self._session_id and not self._lost:
+            with suppress(UpstreamError, TimeoutError):
+                async with asyncio.timeout(_GOODBYE_S):
+                    response = await send(self._session, "DELETE", self._url, self._headers)
+                    response.close()
+
+    # -- negotiate.Line ----------------------------------------------------------------------------------------------------
+
+    async def send(self, method: str, params: dict[str, Any], *, version: str | None, timeout_s: float) -> Reply:
+        """A request before anything is agreed. It is never cancelled (spec 2025-11-25, cancellation)."""
+        id_ = next(self._ids)
+        headers, meta = self._headers, None
+        if version is not None:
+            headers, meta = headers.copy(), modern_meta(version, None)
+            headers.update(mirror_headers(method, params, version=version, sealed_arguments=None, header_params=None))
+        body = Body(encode_request(id_, method, params, own_meta=meta))
+        call = _Call(id_, body, opens_session=version is None)
+        return await self._run(call, headers, timeout_s, cancel=False)
+
+    async def announce(self, method: str, *, version: str) -> None:
+        """The end of the handshake: from here on every request names the version (spec 2025-11-25, transports)."""
+        self._headers[_VERSION] = version
+        self._inbox.may_ask = True
+        await self._post(encode_notification(method, {}))
+
+    # -- one request -------------------------------------------------------------------------------------------------------
+
+    async def _run(
+        self, call: _Call, headers: CIMultiDict[str], timeout_s: float | None, *, cancel: bool = True
+    ) -> Reply:
+        """One exchange within its deadline; given up, it is cancelled at the server."""
+        if not self.alive:
+            raise down("the connection is closed", effect_possible=False)
+        clock = asyncio.timeout(timeout_s)
+        try:
+            async with clock:
+                return await self._exchange(call, headers)
+        except TimeoutError as error:
+            if not clock.expired():
+                raise
+            self._give_up(call, cancel=cancel)
+            raise late(f"no answer within {timeout_s or 0:g} s", effect_possible=call.body.started) from error
+        except asyncio.CancelledError:
+            self._give_up(call, cancel=cancel)
+            raise
+
+    async def _exchange(self, call: _Call, headers: CIMultiDict[str]) -> Reply:
+        response = await send(self._session, "POST", self._url, headers, call.body)
+        stream: EventStream | None = None
+        self._responses.add(response)
+        try:
+            self._check_status(response, call)
+            kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            if kind == _SSE and response.ok:
+                stream = EventStream(response, self._limits, call.body)
+                return await self._follow(call, stream)
+            if kind != _JSON:
+                raise _status_error(response, call, f"content type {quoted(kind)}")
+            return _match(call, response, await read_body(response, call.body, self._limits), self._limits)
+        finally:
+            self._responses.discard(response)
+            self._leave(response if stream is None else stream.response)
+
+    def _check_status(self, response: aiohttp.ClientResponse, call: _Call | None) -> None:
+        """Note a session that is opened or lost (spec 2025-11-25, "Session Management")."""
+        sent = call is not None and call.body.started
+        if call is not None and call.opens_session and response.ok:
+            session_id = response.headers.get(_SESSION)
+            if session_id is not None and not _SESSION_ID.fullmatch(session_id):
+                raise invalid(f"the server gave session id {quoted(session_id)}", effect_possible=sent)
+            if session_id is not None:
+                self._session_id = self._headers[_SESSION] = session_id
+        elif response.status == 404 and self._session_id:
+            self._lost = True
+            raise down("the server ended the session", effect_possible=sent)
+
+    async def _follow(self, call: _Call, stream: EventStream) -> Reply:
+        """Read an event stream up to the answer, through reconnections where the server offers them."""
+        while True:
+            message = await stream.next()
+            if message is None:
+                await self._resume(call, stream)
+                continue
+            reply = await self._take(call, message)
+            if reply is not None:
+                return reply
+
+    async def _take(self, call: _Call, message: ServerMessage) -> Reply | None:
+        """One message of a call's own stream; the reply if it is that."""
+        match message:
+            case Response(id=id_, reply=reply):
+                if type(id_) is int and id_ == call.id:
+                    return reply
+                raise invalid(f"the server answered request {quoted(id_)}, not {call.id}", effect_possible=True)
+            case Request():
+                self._inbox.request(message)
+            case Notification(method=method, params=params):
+                if method == PROGRESS:
+                    token = params.get("progressToken")
+                    if call.notify is None or not call.progress or type(token) is not int or token != call.id:
+                        self.counters.dropped_notifications += 1
+                    else:
+                        await call.notify(method, without_token(params))
+                elif call.notify is None or method == CANCELLED or _is_change(message):
+                    self._inbox.notification(message)
+                else:
+                    await call.notify(method, params)
+        return None
+
+    async def _resume(self, call: _Call, stream: EventStream) -> None:
+        """Reconnect to a legacy stream (spec 2025-11-25, "Resumability"). A GET: the request itself is never sent again.
+
+        Raises:
+            UpstreamError: UPSTREAM_DOWN: the server offers no reconnection, or refuses it.
+        """
+        stream.response.close()
+        if self._modern or not stream.last_event_id:
+            raise down("the server closed its stream before the answer", effect_possible=True)
+        await asyncio.sleep(_retry_s(stream, _RETRY_S))
+        response = await self._get(stream.last_event_id)
+        if response is None:
+            raise down("the server closed its stream before the answer", effect_possible=call.body.started)
+        stream.resume(response)
+
+    def _leave(self, response: aiohttp.ClientResponse) -> None:
+        """Give a connection back if its reply has ended or is about to, else close it: that cancels a modern request."""
+        if response.closed or response.content.at_eof():
+            response.release()
+        elif not self._closed and response.content.exception() is None and response.status == 200:
+            self._spawn(drain(response))
+        else:
+            response.close()
+
+    def _give_up(self, call: _Call, *, cancel: bool) -> None:
+        """Tell a legacy server to stop; for a modern one the closed stream says it (spec 2026-07-28, cancellation)."""
+        if cancel and call.body.started and not self._modern and self.alive:
+            self._spawn(self._post_cancel(call.id))
+
+    # -- messages without a reply ------------------------------------------------------------------------------------------
+
+    async def _post_cancel(self, id: int) -> None:  # noqa: A002 - the word of the protocol
+        try:
+            await self._post(encode_notification(CANCELLED, {"requestId": id, "reason": "cancelled"}))
+        except LictorError:
+            self.counters.failed_sends += 1
+
+    async def _post(self, data: bytes) -> None:
+        """Send a notification or an answer of ours to a legacy server."""
+        if not self.alive:
+            raise down("the connection is closed", effect_possible=False)
+        call = _Call(0, Body(data))
+        clock = asyncio.timeout(self._limits.upstream_connect_timeout_s)
+        try:
+            async with clock:
+                response = await send(self._session, "POST", self._url, self._headers, call.body)
+        except TimeoutError as error:
+            if not clock.expired():
+                raise
+            raise late("the server does not take a notification", effect_possible=call.body.started) from error
+        try:
+            self._check_status(response, call)
+            if not response.ok:
+                raise _status_error(response, call, "to a notification")
+        finally:
+            response.release()
+
+    # -- what a legacy server says of its own accord -----------------------------------------------------------------------
+
+    async def _get(self, last_event_id: str) -> aiohttp.ClientResponse | None:
+        """Open a stream to listen; None: the server does not offer it."""
+        headers = self._headers.copy()
+        headers["Accept"] = _SSE
+        headers.pop("Content-Type")
+        if last_event_id:
+            headers["Last-Event-ID"] = last_event_id
+        response = await send(self._session, "GET", self._url, headers)
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if response.status != 200 or kind != _SSE:
+            response.close()
+            self._check_status(response, None)
+            return None
+        return response
+
+    async def _watch(self) -> None:
+        """Keep the GET stream open while the server offers it, waiting longer after each failure."""
+        wait_s, last_event_id = _RETRY_S, ""
+        while self.alive:
+            stream: EventStream | None = None
+            try:
+                response = await self._get(last_event_id)
+                if response is None:
+                    return
+                stream = EventStream(response, self._limits, None)
+                self._responses.add(response)
+                while (message := await stream.next()) is not None:
+                    wait_s = _RETRY_S
+                    self._overhear(message)
+            except UpstreamError:
+                self.counters.failed_sends += 1
+            finally:
+                if stream is not None:
+                    last_event_id = stream.last_event_id or last_event_id
+                    self._responses.discard(stream.response)
+                    stream.response.close()
+            await asyncio.sleep(_retry_s(stream, wait_s) if stream is not None else wait_s)
+            wait_s = min(2 * wait_s, _RETRY_MAX_S)
+
+    def _overhear(self, message: ServerMessage) -> None:
+        match message:
+            case Request():
+                self._inbox.request(message)
+            case Notification(method=method):
+                if method == PROGRESS:
+                    self.counters.dropped_notifications += 1
+                else:
+                    self._inbox.notification(message)
+            case Response():
+                self.counters.unmatched_replies += 1
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(report)
+
+
+def _match(call: _Call, response: aiohttp.ClientResponse, data: bytes, limits: Limits) -> Reply:
+    """The reply in a JSON body: to this request, and an error when the status says so."""
+    sent = call.body.started
+    try:
+        message = decode(data, limits, effect_possible=sent)
+    except UpstreamError as error:
+        if response.ok or error.reason is not Reason.UPSTREAM_INVALID:
+            raise
+        raise _status_error(response, call, "no json-rpc error in its body") from error
+    if not isinstance(message, Response):
+        raise invalid("the server answered with a message that is no reply", effect_possible=sent)
+    own = type(message.id) is int and message.id == call.id
+    # A server that refuses a request unread cannot know its id (spec 2026-07-28, streamable HTTP, "Security").
+    if not own and not (message.id is None and not response.ok and message.reply.error is not None):
+        raise invalid(f"the server answered request {quoted(message.id)}, not {call.id}", effect_possible=sent)
+    if not response.ok and message.reply.error is None:
+        raise invalid(f"the server sent a result with http status {response.status}", effect_possible=sent)
+    return message.reply
+
+
+def _status_error(response: aiohttp.ClientResponse, call: _Call, detail: str) -> UpstreamError:
+    text = f"the server answered with http status {response.status} ({detail})"
+    if response.status in _UNAVAILABLE:
+        return down(text, effect_possible=call.body.started)
+    remedy = "check the credential configured for this server" if response.status in _REFUSED else ""
+    return invalid(text, effect_possible=call.body.started, remedy=remedy)
+
+
+def _is_change(notification: Notification) -> bool:
+    """Whether it is about the server, not about a request, on whatever stream it came."""
+    return notification.method.endswith("/list_changed") or notification.method == "notifications/resources/updated"
+
+
+def _retry_s(stream: EventStream, otherwise_s: float) -> float:
+    return otherwise_s if stream.retry_ms is None else min(stream.retry_ms / 1000, _RETRY_MAX_S)
