@@ -105,12 +105,12 @@ def objects(inner: Any) -> Any:
     return st.builds(
         lambda members, required, extra, sure: {
             "properties": members,
-            "required": required,
+            "required": sorted(members)[:required],
             **extra,
             **({"type": "object"} if sure else {}),
         },
         st.dictionaries(names, inner, max_size=4),
-        st.lists(names, max_size=1),
+        st.integers(0, 2),
         st.sampled_from([{}, {}, {"additionalProperties": True}, {"additionalProperties": False}]),
         st.booleans(),
     )
@@ -173,7 +173,7 @@ def likely(draw: Any, schema: Any, root: Any, depth: int = 0) -> Any:
         "string": st.sampled_from(["2024-01-01T00:00:00Z", "2016-12-31T23:59:60Z", "10.0.0.1", "::1", "http://a/"])
         | texts,
         "integer": st.integers(-9, 2**53) | st.just(2.0),
-        "number": st.floats(-1e3, 1e3) | st.sampled_from([1.5, 2]),
+        "number": st.floats(-1e3, 1e3) | st.sampled_from([1.5, 2, 0.00001]),
         "boolean": st.booleans(),
         "null": st.none(),
     }
@@ -228,7 +228,6 @@ def check_accepted(encoder: Encode, schema: Any, arguments: Any) -> bool:
         validator.check(arguments)
         record, opaque = encoder(shape, arguments)
     except CallerError as error:
-        assert error.reason in {Reason.INVALID_ARGUMENTS, Reason.UNKNOWN_ARGUMENT, Reason.UNSAFE_INTEGER}
         if error.reason is Reason.INVALID_ARGUMENTS:
             validator_refuses(validator, arguments)
         return False

@@ -1,14 +1,13 @@
 """Where MCP clients keep their list of servers, and how such a file is read and replaced.
 
-Knows file names, formats and the keys under which servers stand (facts of the clients' own documentation: Claude Code,
-Claude Desktop, Cursor, VS Code, Codex). Refuses to know what is written into them: that is `wrapping`. Reads no environment
-variable: home, working directory and platform are arguments.
+Knows file names, formats and the keys under which servers stand (from the documentation of Claude Code, Claude Desktop,
+Cursor, VS Code and Codex). Refuses to know what is written into them: that is `wrapping`. Reads no environment variable:
+home, working directory and platform are arguments.
 """
 
 import os
 import stat
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -173,7 +172,8 @@ def replace(path: Path, data: bytes, *, expected: bytes | None) -> None:
         expected: what the file must still hold, looked at last; None for a file of our own, which may be missing.
 
     Raises:
-        OperatorError: `conflict`: the file holds something else; `config_refused`: it could not be written. Nothing changed.
+        OperatorError: `conflict`: the file holds something else; `config_refused`: it could not be written.
+            Nothing changed then.
     """
     temporary: Path | None = None
     try:
@@ -278,7 +278,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _copy_access(source: Path, target: Path) -> None:
-    """Mode and, where the system has them, owner and group. Failing to keep the owner is a failure: others may rely on it."""
+    """Mode and, where there are such, owner and group. Not being able to keep the owner is a failure."""
     kept, now = source.stat(), target.stat()
     if hasattr(os, "chown") and (kept.st_uid, kept.st_gid) != (now.st_uid, now.st_gid):
         os.chown(target, kept.st_uid, kept.st_gid)
@@ -287,9 +287,10 @@ def _copy_access(source: Path, target: Path) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Make a new name in the folder durable; Windows has no such call."""
-    with suppress(PermissionError) if os.name == "nt" else suppress():
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

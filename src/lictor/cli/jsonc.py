@@ -1,7 +1,7 @@
-"""JSON and JSON-with-comments, with the position of every value, so that one value can be changed and no other byte moves.
+"""JSON and JSON-with-comments with the position of every value, so that one value changes and no other byte moves.
 
-For configuration files of other programs. Refuses to know what the values mean. Not the reader of the strict door: nothing
-from the wire comes through here.
+For configuration files of other programs. Refuses to know what the values mean. Not the reader of the strict door:
+nothing from the wire comes through here.
 
 Grammar: RFC 8259; with `comments`, also `//` and `/* */` comments and one trailing comma per container, as the editors'
 own reader takes them. A leading byte-order mark is kept. Duplicate keys are refused also after unescaping: two readers
@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
 
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
@@ -200,14 +199,14 @@ class _Reader:
         root = self._value(0)
         self._skip()
         if self._at != len(self._text):
-            self._fail("more text after the end of the document", Reason.TRAILING_DATA)
+            raise self._fault("more text after the end of the document", Reason.TRAILING_DATA)
         return root
 
-    def _fail(self, what: str, reason: Reason = Reason.INVALID_JSON) -> NoReturn:
+    def _fault(self, what: str, reason: Reason = Reason.INVALID_JSON) -> OperatorError:
         remedy = ""
         if not self._comments and self._peek() == "/":
             remedy = "this client reads plain JSON: comments are not allowed in this file"
-        raise OperatorError(reason, what, remedy=remedy, where=f"{self._name}:{line_of(self._text, self._at)}")
+        return OperatorError(reason, what, remedy=remedy, where=f"{self._name}:{line_of(self._text, self._at)}")
 
     def _peek(self) -> str:
         return self._text[self._at : self._at + 1]
@@ -216,7 +215,7 @@ class _Reader:
         if match := self._blank.match(self._text, self._at):
             self._at = match.end()
         if self._comments and self._text.startswith("/*", self._at):
-            self._fail("a comment is not closed")
+            raise self._fault("a comment is not closed")
 
     def _value(self, depth: int) -> Node:
         match self._peek():
@@ -229,7 +228,7 @@ class _Reader:
                 value = self._string()
                 return Scalar(start, self._at, value)
             case "":
-                self._fail("the document ends too early")
+                raise self._fault("the document ends too early")
             case _:
                 return self._bare()
 
@@ -243,12 +242,12 @@ class _Reader:
         if (word := _WORD.match(self._text, start)) is not None and word[0] in _LITERALS:
             self._at = word.end()
             return Scalar(start, self._at, _LITERALS[word[0]])
-        self._fail(f"expected a value, found {self._text[start : start + 20]!r}")
+        raise self._fault(f"expected a value, found {self._text[start : start + 20]!r}")
 
     def _string(self) -> str:
         match = _STRING.match(self._text, self._at)
         if match is None:
-            self._fail("a string is not closed, has a raw control character or an unknown escape")
+            raise self._fault("a string is not closed, has a raw control character or an unknown escape")
         self._at = match.end()
         token = match[0]
         if "\\" not in token:
@@ -258,7 +257,7 @@ class _Reader:
 
     def _enter(self, depth: int) -> int:
         if depth > MAX_DEPTH:
-            self._fail(f"nested deeper than {MAX_DEPTH} levels", Reason.TOO_DEEP)
+            raise self._fault(f"nested deeper than {MAX_DEPTH} levels", Reason.TOO_DEEP)
         start = self._at
         self._at += 1
         self._skip()
@@ -270,7 +269,7 @@ class _Reader:
         if self._peek() == closing:
             return False
         if self._peek() != ",":
-            self._fail(f"expected ',' or {closing!r}, found {self._peek()!r}")
+            raise self._fault(f"expected ',' or {closing!r}, found {self._peek()!r}")
         comma = self._at
         self._at += 1
         self._skip()
@@ -278,7 +277,7 @@ class _Reader:
             return True
         if not self._comments:
             self._at = comma
-            self._fail("a trailing comma is not allowed in this file")
+            raise self._fault("a trailing comma is not allowed in this file")
         return False
 
     def _array(self, depth: int) -> Array:
@@ -299,7 +298,7 @@ class _Reader:
             member = self._member(depth)
             if member.key in members:
                 self._at = member.start
-                self._fail(f"duplicate key {member.key[:80]!r}", Reason.DUPLICATE_KEY)
+                raise self._fault(f"duplicate key {member.key[:80]!r}", Reason.DUPLICATE_KEY)
             members[member.key] = member
             more = self._more("}")
         self._at += 1
@@ -308,11 +307,11 @@ class _Reader:
     def _member(self, depth: int) -> Member:
         start = self._at
         if self._peek() != '"':
-            self._fail(f"expected a key in double quotes, found {self._peek()!r}")
+            raise self._fault(f"expected a key in double quotes, found {self._peek()!r}")
         key = self._string()
         self._skip()
         if self._peek() != ":":
-            self._fail(f"expected ':' after the key {key[:80]!r}")
+            raise self._fault(f"expected ':' after the key {key[:80]!r}")
         self._at += 1
         self._skip()
         return Member(key, start, self._value(depth))

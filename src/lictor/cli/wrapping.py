@@ -1,11 +1,11 @@
 """Put Lictor in front of the servers an MCP client starts, and take it away again.
 
-Rewrites `command` and `args` of each entry that starts a process; every other byte of the file stays. Works in two steps,
-so that a person sees the diff before anything is written: `plan` reads, `apply` writes. Refuses to know how the client
-runs, what the servers do, and where secrets go; never wraps what it does not fully understand.
+Rewrites `command` and `args` of each entry that starts a process; every other byte of the file stays. Works in two
+steps, so that a person sees the diff before anything is written: `plan` reads, `apply` writes. Refuses to know how the
+client runs, what the servers do, and where secrets go; never wraps what it does not fully understand.
 
 What a crash of `apply` means: before the replacement the client's file is as it was, and a backup equal to it may lie
-beside it (a new `apply` uses it, `unwrap` clears it away); after it the file is wrapped and backup and note are complete.
+beside it (a new `apply` uses it, `unwrap` clears it away); after it the file is wrapped, backup and note are complete.
 """
 
 import copy
@@ -117,7 +117,7 @@ class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The executable written into the entries."""
 
 
-# -- planning ------------------------------------------------------------------------------------------------------------
+# -- planning ----------------------------------------------------------------------------------------------------------
 
 
 def plan(config: ClientConfig, lictor_command: str, bundle: Path | None) -> Plan:
@@ -129,8 +129,8 @@ def plan(config: ClientConfig, lictor_command: str, bundle: Path | None) -> Plan
         bundle: the bundle folder to name in each entry, made absolute because clients start servers from anywhere.
 
     Raises:
-        OperatorError: unreadable, too large, not the format it should be, duplicate keys, an entry that starts a process
-            but cannot be understood, or two names that would become one. With file and line where there is one.
+        OperatorError: unreadable, too large, not the format it should be, duplicate keys, an entry that starts a
+            process but cannot be understood, or two names that would become one. With file and line where known.
     """
     _require_word(lictor_command, "the lictor executable")
     options = () if bundle is None else ("--bundle", _require_word(os.path.abspath(bundle), "the bundle folder"))  # noqa: PTH100
@@ -212,9 +212,9 @@ def plan_unwrap(path: Path) -> Plan:
 
 
 def diff(plan: Plan) -> str:
-    """The change as a unified diff for a person's eyes; empty when there is none.
+    r"""The change as a unified diff for a person's eyes; empty when there is none.
 
-    Control and direction characters are shown as `\\uXXXX`: a comment in the file must not be able to redraw the
+    Control and direction characters are shown as `\uXXXX`: a comment in the file must not be able to redraw the
     terminal on which the change is judged.
     """
     title = _visible(str(plan.path))
@@ -240,7 +240,7 @@ def server_name(name: str) -> str:
     return result
 
 
-# -- writing -------------------------------------------------------------------------------------------------------------
+# -- writing -----------------------------------------------------------------------------------------------------------
 
 
 def apply(plan: Plan) -> Applied:
@@ -289,7 +289,7 @@ def unwrap(path: Path) -> Plan:
     return plan
 
 
-# -- one entry -----------------------------------------------------------------------------------------------------------
+# -- one entry ---------------------------------------------------------------------------------------------------------
 
 
 def _plan_entry(
@@ -370,7 +370,7 @@ def _reverse(config: ClientConfig, text: str, known: Collection[str]) -> tuple[t
     return tuple(entries), after
 
 
-# -- finding servers in a document ---------------------------------------------------------------------------------------
+# -- finding servers in a document -------------------------------------------------------------------------------------
 
 
 def _server_keys(document: "_Document", config: ClientConfig) -> Iterator[KeyPath]:
@@ -398,7 +398,7 @@ def _table(document: "_Document", keys: KeyPath) -> dict[str, Any]:
 
 
 def _server_at(document: "_Document", keys: KeyPath) -> dict[str, Any]:
-    """One entry, checked: if it starts a process, `command` is a string, `args` strings, and it is not remote as well."""
+    """One entry, checked: if it starts a process, `command` is a string, `args` strings, and there is no url as well."""
     server = _table(document, keys)
     name = keys[-1][:80]
     if "command" not in server:
@@ -419,7 +419,7 @@ def _at(value: Any, keys: KeyPath) -> Any:
     return value
 
 
-# -- the two file formats ------------------------------------------------------------------------------------------------
+# -- the two file formats ----------------------------------------------------------------------------------------------
 
 
 class _Document(Protocol):
@@ -568,7 +568,7 @@ class _Toml:
 
 
 def _require_same(config: ClientConfig, text: str, expected: Any) -> None:
-    """Read what was built and compare: only the intended values differ. A defect of an editor must not reach the disk."""
+    """Read what was built and compare: only the intended values differ. An editor's defect must not reach the disk."""
     if not _equal(_open(config, text).plain, expected):
         raise OperatorError(
             Reason.CONFIG_REFUSED,
@@ -589,7 +589,7 @@ def _equal(left: Any, right: Any) -> bool:
     return bool(left == right) or (isinstance(left, float) and repr(left) == repr(right))
 
 
-# -- files beside the configuration --------------------------------------------------------------------------------------
+# -- files beside the configuration ------------------------------------------------------------------------------------
 
 
 def _locate(path: Path) -> tuple[Path, tuple[str, ...]]:

@@ -17,6 +17,7 @@ from lictor.model.record import DecisionMade, ExecutionEnded, ExecutionStarted, 
 from lictor.pdp.decide import Pdp, facts_of
 from lictor.pdp.normalise import Destination, Value
 from lictor.ports import RecordStore
+from lictor.protocol.display import render
 from lictor.protocol.display_hosts import host_display
 
 MAX_ARGUMENTS = 500
@@ -168,7 +169,7 @@ def _facts(destination: Destination | None, value: Value | None) -> Iterator[Fie
     if destination is not None:
         host, warnings = host_display(destination.host)
         vouched = f"in the directory: {', '.join(destination.directory)}" if destination.directory else ""
-        note = "; ".join([*warnings, *(() if vouched else ("external: not in the directory",))])
+        note = "; ".join([*map(render, warnings), *(() if vouched else ("external: not in the directory",))])
         yield FieldView(label="Destination", text=f"{destination.scheme}://{host}:{destination.port}", note=note)
         if vouched:
             yield FieldView(label="Known host", text=vouched)

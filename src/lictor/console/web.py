@@ -4,6 +4,7 @@ Every route but sign-in, style sheet and health needs a signed-in approver; ever
 CSRF token. Host is checked against the configured names (DNS rebinding). Refuses to know policy: it calls use cases.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -168,7 +169,9 @@ class _Web:
             return self._message("Not found", "there is no such hold", 404, request)
         now, pdp = self._console.clock.now_ms(), self._console.policy.current()
         view = hold_view(self._console.store, pdp, hold, now, signed_in.human)
-        return self._page(pages.hold_page(view, csrf=signed_in.csrf, user=signed_in.human))
+        # Off the loop: rendering a megabyte of hostile text takes seconds, and agents must not wait for it.
+        text = await asyncio.to_thread(pages.hold_page, view, csrf=signed_in.csrf, user=signed_in.human)
+        return self._page(text)
 
     async def answer(self, request: Request) -> Response:
         """Approve or deny exactly the action that was shown."""

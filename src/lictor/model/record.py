@@ -4,6 +4,8 @@ Wire rule: a published type only ever gains members with defaults; anything else
 enter a record; argument payloads are sealed beside the log under a per-task key and appear here as digests.
 """
 
+from typing import Literal
+
 import msgspec
 
 from lictor.model.action import ActionKind
@@ -209,16 +211,17 @@ def record_kind(record: Record) -> str:
 class LogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The wire form of one log entry: version, milliseconds since the epoch, and the record with its tag."""
 
-    v: int = 1
+    v: Literal[1] = 1
     at: int
     record: Record
 
 
 def encode_entry(at_ms: int, record: Record) -> bytes:
     """Canonical bytes of an entry (no floats, keys sorted): the Merkle leaf's data."""
-    return msgspec.json.encode(LogEntry(at=at_ms, record=record), order="sorted")
+    return _ENCODER.encode(LogEntry(at=at_ms, record=record))
 
 
+_ENCODER = msgspec.json.Encoder(order="sorted")
 _ENTRY = msgspec.json.Decoder(LogEntry)
 
 
@@ -226,6 +229,9 @@ def decode_entry(data: bytes) -> LogEntry:
     """Inverse of `encode_entry`.
 
     Raises:
-        msgspec.ValidationError: unknown tag, member or version shape.
+        msgspec.ValidationError: unknown tag, member or version; or other bytes than `encode_entry` would have written.
     """
-    return _ENTRY.decode(data)
+    entry = _ENTRY.decode(data)
+    if _ENCODER.encode(entry) != data:
+        raise msgspec.ValidationError("the entry is not in canonical form")
+    return entry

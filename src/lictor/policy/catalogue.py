@@ -1,0 +1,233 @@
+"""`catalog/<server>.toml` with `catalog/<server>.definitions.json`: what is known about each thing a server offers.
+
+A tool or prompt counts only with the digest of the very definition a person looked at (TOOL-01, TOOL-02): the definitions file
+holds what was pulled, the pin in the entry says that somebody accepted it. Refuses to know policies and live servers.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from lictor.model.action import ActionKind
+from lictor.model.canonical import canonical, sha256_digest
+from lictor.model.catalog import CatalogEntry, DestinationSelector, EffectClass, ValueSelector
+from lictor.model.errors import CallerError
+from lictor.model.ids import DefinitionDigest, ServerName
+from lictor.policy.documents import Document, caller_message, convert, only_keys, tables
+from lictor.policy.names import FEATURES, label_problem, resource_problem, tag_problem, thing_problem
+from lictor.policy.problems import Problems, quote
+from lictor.policy.tomlpos import Path
+
+Key = tuple[ActionKind, str, str]
+Definitions = dict[Key, dict[str, Any]]
+
+SECTIONS: Final = {
+    "tools": ActionKind.TOOL,
+    "resources": ActionKind.RESOURCE,
+    "prompts": ActionKind.PROMPT,
+    "features": ActionKind.FEATURE,
+}
+PINNED: Final = {"tools": ActionKind.TOOL, "prompts": ActionKind.PROMPT}
+_SCHEMES: Final = frozenset({"http", "https", "ws", "wss", "ftp"})
+"""Schemes whose hosts a URL parser normalises (WHATWG URL 4.2); of any other a host is just text."""
+_MAX_TIMEOUT_S: Final = 3_600
+_MAX_DIGITS: Final = 4
+
+
+class _Feature(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    effect: EffectClass
+    reversible: bool = False
+    idempotent: bool = False
+    tags: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    timeout_s: int | None = None
+
+
+class _Resource(_Feature, forbid_unknown_fields=True, kw_only=True):
+    destination: DestinationSelector | None = None
+
+
+class _Thing(_Resource, forbid_unknown_fields=True, kw_only=True):
+    value: ValueSelector | None = None
+    pin: str = ""
+
+
+_TABLE: Final[dict[ActionKind, type[_Feature]]] = {
+    ActionKind.TOOL: _Thing,
+    ActionKind.PROMPT: _Thing,
+    ActionKind.RESOURCE: _Resource,
+    ActionKind.FEATURE: _Feature,
+}
+
+
+@dataclass(slots=True)
+class Catalogue:
+    """What all files say together."""
+
+    entries: list[CatalogEntry] = field(default_factory=list)
+    lines: dict[Key, str] = field(default_factory=dict)
+
+
+def pin_of(definition: dict[str, Any]) -> DefinitionDigest:
+    """Digest of a whole definition in canonical form; the live one is held against it at every decision.
+
+    Raises:
+        CallerError: it has no canonical form.
+    """
+    return DefinitionDigest(sha256_digest(canonical(definition)))
+
+
+def read_definitions(file: str, server: str, raw: dict[str, Any], problems: Problems) -> Definitions:
+    """`{"tools": [...], "prompts": [...]}` as pulled, by (kind, server, name)."""
+    found: Definitions = {}
+    for key in raw.keys() - PINNED.keys():
+        problems.add(file, f"unknown key {quote(key)}", "known: tools, prompts")
+    for section, kind in PINNED.items():
+        items = raw.get(section, [])
+        if not isinstance(items, list):
+            problems.add(file, f"{section} must be a list of definitions")
+            continue
+        for index, item in enumerate(items):
+            name = item.get("name") if isinstance(item, dict) else None
+            if not isinstance(name, str):
+                problems.add(file, f"{section}[{index}] is no definition with a name")
+            elif (kind, server, name) in found:
+                problems.add(file, f"{section} has {quote(name)} twice")
+            else:
+                found[kind, server, name] = item
+    return found
+
+
+def read_catalogue(
+    document: Document, server: ServerName, definitions: Definitions, catalogue: Catalogue, problems: Problems
+) -> None:
+    """Add one server's entries."""
+    only_keys(document, tuple(SECTIONS), problems)
+    added = len(catalogue.entries)
+    for section, kind in SECTIONS.items():
+        for name, raw in tables(document, section, problems).items():
+            path = (section, name)
+            problem = _name_problem(kind, name)
+            if problem:
+                problems.add(document.lines.where(path), f"{quote(name)}: {problem}")
+            table = convert(document, path, raw, _TABLE[kind], problems)
+            if table is None:
+                continue
+            key = (kind, str(server), name)
+            _Checks(document, path, problems).run(table)
+            if isinstance(table, _Thing):
+                _check_pin(document, path, table.pin, definitions.get(key), problems)
+            catalogue.entries.append(_entry(server, kind, name, table))
+            catalogue.lines[key] = document.lines.where(path)
+    _check_resources(document, catalogue.entries[added:], problems)
+
+
+def _entry(server: ServerName, kind: ActionKind, name: str, table: _Feature) -> CatalogEntry:
+    return CatalogEntry(
+        server=server,
+        kind=kind,
+        name=name,
+        effect=table.effect,
+        reversible=table.reversible,
+        idempotent=table.idempotent,
+        tags=tuple(sorted(set(table.tags))),
+        labels=tuple(sorted(set(table.labels))),
+        destination=table.destination if isinstance(table, _Resource) else None,
+        value=table.value if isinstance(table, _Thing) else None,
+        pin=DefinitionDigest(table.pin) if isinstance(table, _Thing) else None,
+        timeout_s=table.timeout_s,
+    )
+
+
+def _name_problem(kind: ActionKind, name: str) -> str:
+    match kind:
+        case ActionKind.RESOURCE:
+            return resource_problem(name)
+        case ActionKind.FEATURE:
+            return "" if name in FEATURES else f"unknown feature; known: {', '.join(FEATURES)}"
+        case ActionKind.TOOL | ActionKind.PROMPT:
+            return thing_problem(name)
+
+
+def _check_pin(
+    document: Document, path: Path, pin: str, definition: dict[str, Any] | None, problems: Problems
+) -> None:
+    where = document.lines.where((*path, "pin"))
+    if definition is None:
+        problems.add(
+            where, f"{quote(path[1])} has no definition beside the catalogue", "pull it: lictor catalog pull SERVER"
+        )
+        return
+    try:
+        digest = pin_of(definition)
+    except CallerError as error:
+        problems.add(where, f"the definition of {quote(path[1])} cannot be pinned: {caller_message(error)}")
+        return
+    if not pin:
+        problems.add(where, f"{quote(path[1])} has no pin", f'look at its definition, then write: pin = "{digest}"')
+    elif pin != digest:
+        problems.add(
+            where,
+            f"the pin of {quote(path[1])} is not that of its definition",
+            f'look at the definition again, then write: pin = "{digest}"',
+        )
+
+
+def _check_resources(document: Document, entries: list[CatalogEntry], problems: Problems) -> None:
+    """A server's resources share one action, `resource:server`, so they share class and tags; the highest class is safe."""
+    resources = [entry for entry in entries if entry.kind is ActionKind.RESOURCE]
+    for entry in resources[1:]:
+        if (entry.effect, entry.tags) != (resources[0].effect, resources[0].tags):
+            problems.add(
+                document.lines.where(("resources", entry.name)),
+                f"{quote(entry.name)} differs in effect or tags from {quote(resources[0].name)}",
+                "all resources of a server are one action: give them the highest effect and all tags",
+            )
+
+
+class _Checks:
+    """The parts of one entry that types alone do not settle."""
+
+    def __init__(self, document: Document, path: Path, problems: Problems) -> None:
+        self._document = document
+        self._path = path
+        self._problems = problems
+
+    def run(self, table: _Feature) -> None:
+        for tag in table.tags:
+            self._note("tags", tag, tag_problem(tag))
+        for label in table.labels:
+            self._note("labels", label, label_problem(label))
+        if table.timeout_s is not None and not 0 < table.timeout_s <= _MAX_TIMEOUT_S:
+            self._note("timeout_s", table.timeout_s, f"a timeout is 1 to {_MAX_TIMEOUT_S} seconds")
+        if isinstance(table, _Resource) and table.destination is not None:
+            self._destination(table.destination)
+        if isinstance(table, _Thing) and table.value is not None:
+            self._value(table.value)
+
+    def _destination(self, selector: DestinationSelector) -> None:
+        if not selector.url.startswith("/"):
+            self._note("destination", selector.url, "url is a JSON pointer into the arguments, such as /url")
+        if not selector.schemes or not _SCHEMES.issuperset(selector.schemes):
+            self._note("destination", list(selector.schemes), f"schemes are one or more of {', '.join(sorted(_SCHEMES))}")
+
+    def _value(self, selector: ValueSelector) -> None:
+        if not selector.amount.startswith("/"):
+            self._note("value", selector.amount, "amount is a JSON pointer into the arguments, such as /amount")
+        if not selector.currencies or not all(_is_currency(code) for code in selector.currencies):
+            self._note("value", list(selector.currencies), "currencies are one or more ISO 4217 codes, such as EUR")
+        if not selector.currency.startswith("/") and selector.currency not in selector.currencies:
+            self._note("value", selector.currency, "currency is a JSON pointer, or one of the currencies")
+        if selector.unit not in {"decimal", "minor"}:
+            self._note("value", selector.unit, "unit is decimal or minor")
+        if not 0 <= selector.digits <= _MAX_DIGITS:
+            self._note("value", selector.digits, f"digits is 0 to {_MAX_DIGITS}")
+
+    def _note(self, key: str, value: object, problem: str) -> None:
+        if problem:
+            self._problems.add(self._document.lines.where((*self._path, key)), f"{quote(value)}: {problem}")
+
+
+def _is_currency(code: str) -> bool:
+    return len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()

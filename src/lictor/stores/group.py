@@ -1,0 +1,181 @@
+"""One transaction of the SQLite store: several batches checked, recorded and signed together.
+
+Each batch stands for itself: what the life cycles refuse leaves no trace in the group. It refuses to know who waits for the
+answer and what is done when the disk fails.
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from lictor.lifecycle.fold import Changes
+from lictor.lifecycle.rows import Key, Row, decode_row, encode_body
+from lictor.model.errors import ConflictError
+from lictor.model.ids import TaskId
+from lictor.model.reasons import Reason
+from lictor.model.record import TaskOpened
+from lictor.ports import Batch, Payload, Receipt
+from lictor.records.merkle import FrontierBuilder
+from lictor.stores import commit
+from lictor.stores.sealing import new_key, seal
+from lictor.stores.sqlite_schema import Log
+
+MAX_CACHED: Final = 8192
+"""Rows and keys kept between transactions; some 1 kB each."""
+
+SELECT_ROW: Final = "SELECT status, owner, at_ms, body FROM rows WHERE kind = ? AND id = ?"
+_UPSERT_ROW: Final = (
+    "INSERT INTO rows VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " status = excluded.status, owner = excluded.owner, at_ms = excluded.at_ms, body = excluded.body"
+)
+
+
+class Cache:
+    """What was true at the end of the last transaction, as long as no other process has written since."""
+
+    __slots__ = ("ciphers", "rows", "tree", "version")
+
+    def __init__(self) -> None:
+        self.version: int | None = None
+        self.tree = FrontierBuilder()
+        self.rows: dict[Key, Row] = {}
+        self.ciphers: dict[TaskId, AESGCM | None] = {}
+
+    def refresh(self, cursor: sqlite3.Cursor) -> None:
+        """Forget everything if another connection committed; called inside the transaction, so it stays true until its end."""
+        version = cursor.execute("PRAGMA data_version").fetchone()[0]
+        if version == self.version:
+            return
+        self.rows.clear()
+        self.ciphers.clear()
+        self.tree = FrontierBuilder.from_bytes(cursor.execute("SELECT frontier FROM head").fetchone()[0])
+        self.version = version
+
+    def trim(self) -> None:
+        """Stay bounded."""
+        if len(self.rows) > MAX_CACHED:
+            self.rows.clear()
+        if len(self.ciphers) > MAX_CACHED:
+            self.ciphers.clear()
+
+
+class Group:
+    """A transaction that has begun. `add` batches, then `write` once, then commit; on any sqlite error drop the cache."""
+
+    def __init__(self, cursor: sqlite3.Cursor, cache: Cache, log: Log) -> None:
+        self._cursor = cursor
+        self._cache = cache
+        self._log = log
+        self._changes: Changes = {}
+        self._entries: list[tuple[int, bytes, bytes]] = []
+        self._keys: list[tuple[TaskId, bytes]] = []
+        self._payloads: dict[str, tuple[str, TaskId, bytes, bytes]] = {}
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was accepted so far."""
+        return not self._entries
+
+    @property
+    def written(self) -> int:
+        """Roughly how many bytes go to the disk."""
+        data = sum(len(data) for _, data, _ in self._entries)
+        return data + sum(len(row[3]) for row in self._payloads.values()) + 4096 * (4 + len(self._changes))
+
+    def add(self, batch: Batch, entries: list[bytes]) -> Receipt:
+        """Check a batch against everything before it, and take it in.
+
+        Raises:
+            ConflictError: the life cycles refuse it; the group is as it was.
+            sqlite3.Error: it cannot be read; the group is lost.
+        """
+        changes = commit.changes_of(batch, self._read)
+        self._check_new(batch.payloads)
+        opened = [record.task.id for record in batch.records if isinstance(record, TaskOpened)]
+        sealed = [self._seal(payload, opened) for payload in batch.payloads]
+        # From here on nothing is refused.
+        self._changes.update(changes)
+        self._payloads.update((row[0], row) for row in sealed if row is not None)
+        tree = self._cache.tree
+        first = tree.size
+        for data in entries:
+            self._entries.append((tree.size, data, tree.append(data)))
+        return Receipt(first, tree.size)
+
+    def write(self) -> None:
+        """Write everything and sign the head.
+
+        Raises:
+            sqlite3.Error: it cannot be written; the group is lost.
+        """
+        cursor, tree = self._cursor, self._cache.tree
+        _many(cursor, "INSERT INTO entries VALUES(?, ?, ?)", self._entries)
+        _many(cursor, "INSERT INTO task_keys VALUES(?, ?)", self._keys)
+        _many(cursor, "INSERT INTO payloads VALUES(?, ?, ?, ?)", self._payloads.values())
+        gone = [key for key, row in self._changes.items() if row is None]
+        kept = [row for row in self._changes.values() if row is not None]
+        _many(cursor, "DELETE FROM rows WHERE kind = ? AND id = ?", gone)
+        _many(cursor, _UPSERT_ROW, [(r.kind, r.id, r.status, r.owner, r.at_ms, encode_body(r)) for r in kept])
+        cursor.execute("UPDATE head SET frontier = ?", (tree.to_bytes(),))
+        cursor.execute("INSERT INTO checkpoints VALUES(?, ?)", (tree.size, self._log.sign(tree)))
+
+    def committed(self) -> None:
+        """Let the cache know what is true now."""
+        rows = self._cache.rows
+        for key, row in self._changes.items():
+            if row is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = row
+        self._cache.trim()
+
+    def _read(self, key: Key) -> Row | None:
+        if key in self._changes:
+            return self._changes[key]
+        row = self._cache.rows.get(key)
+        if row is None:
+            stored = self._cursor.execute(SELECT_ROW, key).fetchone()
+            if stored is not None:
+                row = self._cache.rows[key] = decode_row(*key, *stored)
+        return row
+
+    def _check_new(self, payloads: tuple[Payload, ...]) -> None:
+        """A payload is kept once: another under the same id would replace what was judged."""
+        seen = set()
+        for payload in payloads:
+            request = payload.request
+            found = self._cursor.execute("SELECT 1 FROM payloads WHERE request = ?", (request,)).fetchone()
+            if found is not None or request in self._payloads or request in seen:
+                raise ConflictError(Reason.CONFLICT, f"the payload of request {request!r:.80} is kept already")
+            seen.add(request)
+
+    def _seal(self, payload: Payload, opened: list[TaskId]) -> tuple[str, TaskId, bytes, bytes] | None:
+        cipher = self._cipher(payload.task, opened)
+        return None if cipher is None else (payload.request, payload.task, *seal(cipher, payload))
+
+    def _cipher(self, task: TaskId, opened: list[TaskId]) -> AESGCM | None:
+        """The task's cipher; None when its payloads were erased: then none is kept ever again.
+
+        A task that never was (a refused request names it) gets a key on first use, like one that is just being opened.
+        """
+        ciphers = self._cache.ciphers
+        if task in ciphers:
+            return ciphers[task]
+        stored = self._cursor.execute("SELECT key FROM task_keys WHERE task = ?", (task,)).fetchone()
+        if stored is not None:
+            cipher = AESGCM(stored[0])
+        elif task in opened or self._read(("task", task)) is None:
+            key = new_key()
+            self._keys.append((task, key))
+            cipher = AESGCM(key)
+        else:
+            cipher = None
+        ciphers[task] = cipher
+        return cipher
+
+
+def _many(cursor: sqlite3.Cursor, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
+    for row in rows:
+        cursor.execute(sql, row)

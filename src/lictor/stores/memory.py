@@ -1,0 +1,189 @@
+"""The record store without durability: for tests, trials and measurements. Same contract, same life cycles, a real tree.
+
+A crash loses everything, so no effect that matters may hang on it; `lictor serve` and `lictor run` refuse to use it.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from lictor.lifecycle.rows import BUNDLE_KEY, Execution, Key, Pointer, Row, active_revision, live_key
+from lictor.model.approval import Hold, HoldStatus
+from lictor.model.errors import ConflictError, StoreError
+from lictor.model.ids import ActionDigest, ExecutionId, HoldId, HumanId, InstanceId, PolicyRevision, RequestId, TaskId
+from lictor.model.reasons import Reason
+from lictor.model.record import ExecutionStarted
+from lictor.model.task import TaskState
+from lictor.ports import Batch, Payload, Receipt, StoredEntry
+from lictor.records.checkpoint import Checkpoint, VerifierKey, sign_checkpoint
+from lictor.records.merkle import FrontierBuilder
+from lictor.stores.commit import changes_of, entries_of
+
+
+class MemoryStore:
+    """`lictor.ports.RecordStore` in dictionaries. For one thread."""
+
+    def __init__(self, *, signer: Ed25519PrivateKey | None = None, origin: str = "lictor.local/memory") -> None:
+        self._signer = signer or Ed25519PrivateKey.generate()
+        self._origin = origin
+        self._tree = FrontierBuilder()
+        self._entries: list[StoredEntry] = []
+        self._checkpoints: list[str] = []
+        self._signed = -1
+        self._rows: dict[Key, Row] = {}
+        self._by_kind: dict[str, dict[str, Row]] = {"task": {}, "hold": {}}
+        self._started: dict[str, Row] = {}
+        self._payloads: dict[RequestId, Payload] = {}
+        self._erased: set[TaskId] = set()
+        self._bundles: dict[PolicyRevision, dict[str, bytes]] = {}
+        self._closed = False
+
+    @property
+    def verifier_key(self) -> VerifierKey:
+        """What checkpoints are verified with."""
+        return VerifierKey.of(self._origin, self._signer)
+
+    async def commit(self, batch: Batch) -> Receipt:
+        """See `RecordStore.commit`; nothing is awaited, so nobody sees it half done."""
+        if self._closed:
+            raise StoreError(Reason.CANNOT_RECORD, "the record store is closed")
+        entries = entries_of(batch)
+        changes = changes_of(batch, self._rows.get)
+        requests = [payload.request for payload in batch.payloads]
+        if any(request in self._payloads for request in requests) or len(set(requests)) < len(requests):
+            raise ConflictError(Reason.CONFLICT, "a request's payload is kept already")
+        tree = self._tree
+        first = tree.size
+        for seq, data in enumerate(entries, start=first):
+            self._entries.append(StoredEntry(seq, data, tree.append(data)))
+        for key, row in changes.items():
+            self._put(key, row)
+        for payload in batch.payloads:
+            if payload.task not in self._erased:
+                self._payloads[payload.request] = payload
+        return Receipt(first, tree.size)
+
+    def _put(self, key: Key, row: Row | None) -> None:
+        kind, name = key
+        if row is None:
+            self._rows.pop(key, None)
+            return
+        self._rows[key] = row
+        if kind == "execution":
+            if row.status == "started":
+                self._started[name] = row
+            else:
+                self._started.pop(name, None)
+        elif kind in self._by_kind:
+            self._by_kind[kind][name] = row
+
+    def task(self, task: TaskId) -> TaskState | None:
+        """See `RecordStore.task`."""
+        row = self._rows.get(("task", task))
+        return row.body if row is not None and isinstance(row.body, TaskState) else None
+
+    def task_by_token(self, token_digest: str) -> TaskState | None:
+        """See `RecordStore.task_by_token`."""
+        target = self._target(("token", token_digest))
+        return None if target is None else self.task(TaskId(target))
+
+    def tasks(self) -> Sequence[TaskState]:
+        """See `RecordStore.tasks`."""
+        rows = _newest_first(self._by_kind["task"])
+        return [row.body for row in rows if isinstance(row.body, TaskState)]
+
+    def approver_by_secret(self, secret_digest: str) -> HumanId | None:
+        """See `RecordStore.approver_by_secret`."""
+        target = self._target(("secret", secret_digest))
+        return None if target is None else HumanId(target)
+
+    def hold(self, hold: HoldId) -> Hold | None:
+        """See `RecordStore.hold`."""
+        row = self._rows.get(("hold", hold))
+        return row.body if row is not None and isinstance(row.body, Hold) else None
+
+    def live_hold(self, task: TaskId, digest: ActionDigest) -> Hold | None:
+        """See `RecordStore.live_hold`."""
+        target = self._target(live_key(task, digest))
+        return None if target is None else self.hold(HoldId(target))
+
+    def holds(self, *, pending_only: bool = False, limit: int = 200) -> Sequence[Hold]:
+        """See `RecordStore.holds`."""
+        rows = _newest_first(self._by_kind["hold"])
+        holds = [row.body for row in rows if isinstance(row.body, Hold)]
+        if pending_only:
+            holds = [hold for hold in holds if hold.status is HoldStatus.PENDING]
+        return holds[: max(0, limit)]
+
+    def holds_opened_since(self, task: TaskId, since_ms: int) -> int:
+        """See `RecordStore.holds_opened_since`."""
+        return sum(row.owner == task and row.at_ms >= since_ms for row in self._by_kind["hold"].values())
+
+    def open_executions(self, instance: InstanceId | None = None) -> Sequence[ExecutionStarted]:
+        """See `RecordStore.open_executions`; oldest first."""
+        rows = sorted(self._started.values(), key=lambda row: row.at_ms)
+        bodies = [row.body.started for row in rows if isinstance(row.body, Execution)]
+        return [body for body in bodies if instance is None or body.instance == instance]
+
+    def execution_outcome(self, execution: ExecutionId) -> str | None:
+        """See `RecordStore.execution_outcome`."""
+        row = self._rows.get(("execution", execution))
+        return None if row is None else row.status
+
+    def payload(self, request: RequestId) -> Payload | None:
+        """See `RecordStore.payload`."""
+        return self._payloads.get(request)
+
+    def erase_payloads(self, task: TaskId) -> None:
+        """Forget what a task's requests carried, for good; the log stays whole. Idempotent."""
+        self._erased.add(task)
+        self._payloads = {request: kept for request, kept in self._payloads.items() if kept.task != task}
+
+    def revision(self) -> PolicyRevision | None:
+        """See `RecordStore.revision`."""
+        return active_revision(self._rows.get(BUNDLE_KEY))
+
+    def keep_bundle(self, revision: PolicyRevision, files: dict[str, bytes]) -> None:
+        """See `RecordStore.keep_bundle`."""
+        self._bundles.setdefault(revision, dict(files))
+
+    def bundle(self, revision: PolicyRevision) -> dict[str, bytes] | None:
+        """See `RecordStore.bundle`."""
+        files = self._bundles.get(revision)
+        return None if files is None else dict(files)
+
+    def size(self) -> int:
+        """See `RecordStore.size`."""
+        return self._tree.size
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[StoredEntry]:
+        """See `RecordStore.entries`."""
+        end = self.size() if stop is None else min(stop, self.size())
+        for seq in range(max(0, start), end):
+            yield self._entries[seq]
+
+    def newest_checkpoint(self) -> str:
+        """A signed checkpoint of everything committed so far."""
+        if self._signed != self._tree.size:
+            head = Checkpoint(self._origin, self._tree.size, self._tree.root())
+            self._checkpoints.append(sign_checkpoint(head, self._signer))
+            self._signed = self._tree.size
+        return self._checkpoints[-1]
+
+    def checkpoints(self) -> Sequence[str]:
+        """See `RecordStore.checkpoints`; signed when asked for, since none is needed to survive a crash."""
+        self.newest_checkpoint()
+        return tuple(self._checkpoints)
+
+    def close(self) -> None:
+        """See `RecordStore.close`; what was committed can still be read."""
+        self._closed = True
+
+    def _target(self, key: Key) -> str | None:
+        row = self._rows.get(key)
+        return row.body.target if row is not None and isinstance(row.body, Pointer) else None
+
+
+def _newest_first(rows: dict[str, Row]) -> list[Row]:
+    """By time; of one moment, the later in the log first (dictionaries keep the order of insertion)."""
+    return sorted(reversed(rows.values()), key=lambda row: -row.at_ms)

@@ -1,0 +1,221 @@
+"""The SQLite file: its tables, how it is opened, and what must be true before anything is written to it.
+
+It refuses to know what entries and rows mean. The log's tables only ever grow: triggers abort every other change, so that
+a bug (or a careless `sqlite3` session) is stopped; against an attacker with write access the signed tree is what counts.
+"""
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Never
+from urllib.parse import quote
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from lictor.model.errors import OperatorError, StoreError
+from lictor.model.reasons import Reason
+from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint, sign_checkpoint
+from lictor.records.merkle import FrontierBuilder
+from lictor.stores.private import FILE_MODE, check_private, private_folder
+
+VERSION: Final = 1
+BUSY_S: Final = 5.0
+"""How long a statement waits for another process's transaction; then the commit fails and nothing runs."""
+OLDEST_SQLITE: Final = (3, 37, 0)
+"""STRICT tables: a cell never holds another type than its column's."""
+
+_TABLES: Final = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE entries(seq INTEGER PRIMARY KEY, data BLOB NOT NULL, leaf BLOB NOT NULL) STRICT;
+CREATE TABLE checkpoints(size INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+CREATE TABLE head(id INTEGER PRIMARY KEY CHECK(id = 0), frontier BLOB NOT NULL) STRICT;
+CREATE TABLE rows(
+  kind TEXT NOT NULL, id TEXT NOT NULL, status TEXT NOT NULL, owner TEXT NOT NULL, at_ms INTEGER NOT NULL,
+  body BLOB NOT NULL, PRIMARY KEY(kind, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX rows_tasks ON rows(at_ms) WHERE kind = 'task';
+CREATE INDEX rows_holds ON rows(at_ms) WHERE kind = 'hold';
+CREATE INDEX rows_holds_pending ON rows(at_ms) WHERE kind = 'hold' AND status = 'pending';
+CREATE INDEX rows_holds_task ON rows(owner, at_ms) WHERE kind = 'hold';
+CREATE INDEX rows_executions_open ON rows(at_ms, owner) WHERE kind = 'execution' AND status = 'started';
+CREATE TABLE task_keys(task TEXT PRIMARY KEY, key BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE payloads(
+  request TEXT PRIMARY KEY, task TEXT NOT NULL, nonce BLOB NOT NULL, ciphertext BLOB NOT NULL
+) STRICT;
+CREATE TABLE bundles(
+  revision TEXT NOT NULL, name TEXT NOT NULL, data BLOB NOT NULL, PRIMARY KEY(revision, name)
+) STRICT;
+"""
+
+# REPLACE deletes without firing a delete trigger, hence the insert triggers: only the next number is taken.
+_TRIGGERS: Final = """
+CREATE TRIGGER entries_append BEFORE INSERT ON entries
+  WHEN NEW.seq IS NOT (SELECT ifnull(max(seq), -1) + 1 FROM entries)
+  BEGIN SELECT RAISE(ABORT, 'log entries are only appended'); END;
+CREATE TRIGGER entries_update BEFORE UPDATE ON entries BEGIN SELECT RAISE(ABORT, 'log entries never change'); END;
+CREATE TRIGGER entries_delete BEFORE DELETE ON entries BEGIN SELECT RAISE(ABORT, 'log entries are never removed'); END;
+CREATE TRIGGER checkpoints_append BEFORE INSERT ON checkpoints
+  WHEN NEW.size <= (SELECT ifnull(max(size), -1) FROM checkpoints)
+  BEGIN SELECT RAISE(ABORT, 'checkpoints only grow'); END;
+CREATE TRIGGER checkpoints_update BEFORE UPDATE ON checkpoints BEGIN SELECT RAISE(ABORT, 'checkpoints never change'); END;
+CREATE TRIGGER checkpoints_delete BEFORE DELETE ON checkpoints BEGIN SELECT RAISE(ABORT, 'checkpoints are never removed'); END;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Which log: the file, its origin, and who signs its checkpoints."""
+
+    path: Path
+    origin: str
+    signer: Ed25519PrivateKey
+
+    def key(self) -> VerifierKey:
+        """What its checkpoints must be signed with."""
+        return VerifierKey.of(self.origin, self.signer)
+
+    def sign(self, tree: FrontierBuilder) -> str:
+        """The signed checkpoint of a tree."""
+        return sign_checkpoint(Checkpoint(self.origin, tree.size, tree.root()), self.signer)
+
+
+def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """A connection in autocommit mode, usable from any one thread at a time; the file must exist.
+
+    Raises:
+        sqlite3.Error: it cannot be opened.
+    """
+    uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
+    try:
+        connection.execute("PRAGMA trusted_schema=OFF")  # a schema somebody planted calls no functions
+        connection.execute("PRAGMA cell_size_check=ON")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if read_only:
+            connection.execute("PRAGMA query_only=ON")
+        else:
+            connection.execute("PRAGMA synchronous=FULL")  # NORMAL lost 23 % of acknowledged commits (facts R2)
+            connection.execute("PRAGMA secure_delete=ON")  # an erased task key leaves no copy in the file
+            connection.execute("PRAGMA wal_autocheckpoint=0")  # the writer says when
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def prepare(log: Log) -> None:
+    """Create the file with its tables and the checkpoint of the empty log, unless that is done already.
+
+    Safe when several processes do it at once: everything happens in one exclusive transaction, and the loser finds it done.
+
+    Raises:
+        OperatorError: `config_refused`: SQLite is too old, or the file or folder is open to others.
+        OSError, sqlite3.Error: it cannot be written.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        wanted = ".".join(map(str, OLDEST_SQLITE))
+        raise OperatorError(
+            Reason.CONFIG_REFUSED,
+            f"python is built with sqlite {sqlite3.sqlite_version}; {wanted} is needed",
+            remedy="use another python build",
+        )
+    private_folder(log.path.parent)
+    try:
+        os.close(os.open(log.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, FILE_MODE))
+    except FileExistsError:
+        check_private(log.path)
+    connection = connect(log.path)
+    try:
+        # Outside WAL a first opener may be anywhere in the steps below; inside it, the file is complete.
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            return
+        connection.execute("BEGIN EXCLUSIVE")
+        if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
+            _create(connection, log)
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()
+
+
+def _create(connection: sqlite3.Connection, log: Log) -> None:
+    for statement in _statements(_TABLES + _TRIGGERS):
+        connection.execute(statement)
+    tree = FrontierBuilder()
+    connection.executemany("INSERT INTO meta VALUES(?, ?)", [("version", str(VERSION)), ("origin", log.origin)])
+    connection.execute("INSERT INTO head VALUES(0, ?)", (tree.to_bytes(),))
+    connection.execute("INSERT INTO checkpoints VALUES(0, ?)", (log.sign(tree),))
+
+
+def _statements(script: str) -> list[str]:
+    """`executescript` commits what is open first; these run inside a transaction."""
+    found, pending = [], ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if sqlite3.complete_statement(pending):
+            found.append(pending.strip())
+            pending = ""
+    return found
+
+
+def check(connection: sqlite3.Connection, log: Log, anchor: str | None = None) -> FrontierBuilder:
+    """The head of the log, once it is known to be one. Constant time; `lictor log verify` reads everything. The numbers are the checks.
+
+    1. The file is of this version and of this log.
+    2. The head counts as many entries as there are.
+    3. The newest checkpoint is signed by our key and is of the head (facts R9: cut tails, rollback of a table).
+    4. The anchor, if there is one, is a checkpoint of this log and no larger than it (rollback of the file).
+
+    Raises:
+        OperatorError: `config_refused`: another version or another log.
+        StoreError: `log_damaged`: anything else.
+        sqlite3.Error: it cannot be read.
+    """
+    connection.execute("BEGIN")  # one snapshot: other processes append meanwhile
+    try:
+        return _checked(connection, log, anchor)
+    finally:
+        connection.execute("ROLLBACK")
+
+
+def _checked(connection: sqlite3.Connection, log: Log, anchor: str | None) -> FrontierBuilder:
+    meta = dict(connection.execute("SELECT key, value FROM meta"))
+    if meta.get("version") != str(VERSION):  # 1
+        _refuse(log, f"is of schema version {meta.get('version')!r:.40}, not {VERSION}", "use the release that wrote it")
+    if meta.get("origin") != log.origin:
+        remedy = "set log_name back; a log keeps its name"
+        _refuse(log, f"is the log {meta.get('origin')!r:.100}, not {log.origin!r:.100}", remedy)
+    head = connection.execute("SELECT frontier FROM head").fetchone()
+    if head is None:
+        raise _damaged("the log has no head")
+    tree = FrontierBuilder.from_bytes(head[0])
+    newest = connection.execute("SELECT ifnull(max(seq), -1) + 1 FROM entries").fetchone()[0]
+    if tree.size != newest:  # 2
+        raise _damaged(f"the head counts {tree.size} entries, there are {newest}")
+    text = connection.execute("SELECT text FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+    if text is None:
+        raise _damaged("the log has no checkpoint")
+    signed = open_checkpoint(text[0], log.key())
+    if (signed.size, signed.root) != (tree.size, tree.root()):  # 3
+        raise _damaged(f"the newest checkpoint, of size {signed.size}, is not of the head, of size {tree.size}")
+    if anchor is not None:
+        _check_anchor(connection, open_checkpoint(anchor, log.key()), log, tree.size)  # 4
+    return tree
+
+
+def _check_anchor(connection: sqlite3.Connection, anchor: Checkpoint, log: Log, size: int) -> None:
+    if anchor.size > size:
+        raise _damaged(f"the anchor covers {anchor.size} entries, the log has {size}: it was rolled back")
+    row = connection.execute("SELECT text FROM checkpoints WHERE size = ?", (anchor.size,)).fetchone()
+    # Anchors are copies of our own checkpoints, so the log has one of that size.
+    if row is None or open_checkpoint(row[0], log.key()).root != anchor.root:
+        raise _damaged(f"the log is not the one its anchor of size {anchor.size} was taken from")
+
+
+def _damaged(message: str) -> StoreError:
+    return StoreError(Reason.LOG_DAMAGED, message, remedy="nothing is written to it; see: lictor log verify")
+
+
+def _refuse(log: Log, message: str, remedy: str) -> Never:
+    raise OperatorError(Reason.CONFIG_REFUSED, f"{str(log.path)!r:.200} {message}", remedy=remedy)
