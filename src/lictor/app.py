@@ -17,6 +17,7 @@ from typing import Any
 from lictor.config import ServerSettings, Settings, read_settings
 from lictor.model.errors import LictorError, OperatorError
 from lictor.model.ids import HoldId, ServerName, TaskId
+from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import BundleActivated
 from lictor.model.task import TaskStatus
@@ -25,7 +26,7 @@ from lictor.pep.mcp.connections import Connect, Connections, Server
 from lictor.pep.mcp.gateway import Gateway
 from lictor.pep.mcp.holding import Holding
 from lictor.pep.mcp.naming import Naming
-from lictor.pep.mcp.seam import Ask, Notify, Upstream
+from lictor.pep.mcp.seam import Ask, Notify, Reply, Upstream
 from lictor.pep.mcp.state import StateSeal
 from lictor.policy.bundle import Bundle
 from lictor.policy.compile import compile_bundle, compile_files
@@ -51,7 +52,7 @@ SWEEP_EVERY_S = 2.0
 
 @dataclass(slots=True, kw_only=True)
 class House:
-    """Store, policy and use cases of one bundle folder."""
+    """Store, policy and use cases of one bundle folder. `bundle` is the one in force here, None until one is."""
 
     folder: BundleFolder
     settings: Settings
@@ -63,6 +64,7 @@ class House:
     ids: RandomIds
     tasks: Tasks
     answer: Answer
+    bundle: Bundle | None = None
 
     def replay(self) -> Replay:
         """Replays this store's decisions with the bundles kept beside it."""
@@ -84,6 +86,7 @@ class House:
             record = BundleActivated(revision=bundle.revision, previous=previous, files=len(bundle.files))
             await self.store.commit(Batch(at_ms=self.clock.now_ms(), records=(record,)))
         self.policy.swap(pdp)
+        self.bundle = bundle
         return True
 
     def close(self) -> None:
@@ -170,8 +173,9 @@ class Runtime:
         self.house = house
         self.instance = Instance.register(house.state, house.ids)
         settings = house.settings
+        self.pool = HttpPool()
         configured = {
-            name: Server(name=name, connect=connector(house, name, server), shared=server.shared)
+            name: Server(name=name, connect=connector(house, self.pool, name, server), shared=server.shared)
             for name, server in servers.items()
         }
         self.connections = Connections(configured, limit=settings.connections)
@@ -222,9 +226,10 @@ class Runtime:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
             await self.connections.close()
+            await self.pool.close()
             await self.execute.drain()
             self.instance.close()
-            self.house.keys.write_anchor(_newest(self.house.store))
+            self.house.keys.write_anchor(self.house.store.newest_checkpoint())
             self.house.close()
 
     async def _reload(self) -> None:
@@ -247,43 +252,92 @@ class Runtime:
             for task in self.connections.tasks():
                 if not self._alive(task, now):
                     await self.connections.end_task(task)
-            self.house.keys.write_anchor(_newest(self.house.store))
+            self.house.keys.write_anchor(self.house.store.newest_checkpoint())
 
     def _alive(self, task: TaskId, now_ms: int) -> bool:
         state = self.house.store.task(task)
         return state is not None and state.status is TaskStatus.OPEN and now_ms < state.task.expires_at_ms
 
 
-def connector(house: House, name: ServerName, server: ServerSettings) -> Connect:
-    """How a configured server is connected. Imports are late: `lictor run` needs no HTTP client."""
+class HttpPool:
+    """The one HTTP client of a process: made on first use, because a stdio server needs none."""
+
+    def __init__(self) -> None:
+        self._session: Any = None
+
+    def session(self, limits: Limits) -> Any:
+        """The shared session."""
+        if self._session is None:
+            from lictor.pep.mcp.upstream.client import open_session  # noqa: PLC0415
+
+            self._session = open_session(limits)
+        return self._session
+
+    async def close(self) -> None:
+        """End it."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def connector(house: House, pool: HttpPool, name: ServerName, server: ServerSettings) -> Connect:
+    """How a configured server is connected."""
+    limits = house.settings.limits
 
     async def connect(capabilities: dict[str, Any], ask: Ask, notify: Notify) -> Upstream:
-        if server.url:
-            from lictor.pep.mcp.upstream.http import HttpUpstream  # noqa: PLC0415
-
-            return await HttpUpstream.start(
-                name,
-                server.url,
-                headers=dict(server.headers),
-                limits=house.settings.limits,
-                ask=ask,
-                notify=notify,
-                capabilities=capabilities,
-            )
-        from lictor.pep.mcp.upstream.stdio import StdioUpstream  # noqa: PLC0415
-
-        return await StdioUpstream.start(
-            name,
-            list(server.command),
-            env=environment(server),
-            cwd=server.cwd or None,
-            limits=house.settings.limits,
-            ask=ask,
-            notify=notify,
-            capabilities=capabilities,
-        )
+        return await connect_server(name, server, limits, pool, capabilities=capabilities, ask=ask, notify=notify)
 
     return connect
+
+
+async def connect_server(
+    name: str,
+    server: ServerSettings,
+    limits: Limits,
+    pool: HttpPool,
+    *,
+    capabilities: dict[str, Any] | None = None,
+    ask: Ask | None = None,
+    notify: Notify | None = None,
+) -> Upstream:
+    """Start or reach a server and negotiate. Imports are late: a stdio server needs no HTTP client.
+
+    Raises:
+        UpstreamError: it cannot be started, reached or understood.
+    """
+    declared, asked, noticed = capabilities or {}, ask or _refuse_ask, notify or _ignore
+    if server.url:
+        from lictor.pep.mcp.upstream.http import HttpUpstream  # noqa: PLC0415
+
+        return await HttpUpstream.start(
+            name,
+            server.url,
+            headers=dict(server.headers),
+            limits=limits,
+            ask=asked,
+            notify=noticed,
+            session=pool.session(limits),
+            capabilities=declared,
+        )
+    from lictor.pep.mcp.upstream.stdio import StdioUpstream  # noqa: PLC0415
+
+    return await StdioUpstream.start(
+        name,
+        list(server.command),
+        env=environment(server),
+        cwd=server.cwd or None,
+        limits=limits,
+        ask=asked,
+        notify=noticed,
+        capabilities=declared,
+    )
+
+
+async def _refuse_ask(method: str, _: dict[str, Any]) -> Reply:
+    return Reply(error={"code": -32601, "message": f"{method[:80]!r} is not available"})
+
+
+async def _ignore(_method: str, _params: dict[str, Any]) -> None:
+    """Nobody listens while a catalogue is drafted."""
 
 
 def http_app(runtime: Runtime) -> Any:
@@ -351,13 +405,6 @@ def environment(server: ServerSettings) -> dict[str, str]:
 def warn(text: str) -> None:
     """One line for the operator. Standard output belongs to the protocol."""
     print(f"lictor: {text}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-def _newest(store: RecordStore) -> str | None:
-    newest = None
-    for text in store.checkpoints():
-        newest = text
-    return newest
 
 
 def servers_of(settings: Settings, only: Sequence[str] = ()) -> dict[ServerName, ServerSettings]:

@@ -143,6 +143,10 @@ class RecordStore(Protocol):
         """Signed checkpoints, oldest first."""
         ...
 
+    def newest_checkpoint(self) -> str:
+        """The newest signed checkpoint: what to keep outside the store."""
+        ...
+
     def close(self) -> None:
         """Drain and release. Idempotent."""
         ...

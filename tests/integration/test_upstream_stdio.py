@@ -38,6 +38,12 @@ class Client:
         self.notified.append((method, params))
 
 
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """Tests do not wait two seconds between closing, SIGTERM and SIGKILL."""
+    monkeypatch.setattr("lictor.pep.mcp.upstream.process.STOP_S", 0.3)
+
+
 async def connect(mode: str, era: str = "legacy", client: Client | None = None, **more) -> StdioUpstream:
     client = client or Client()
     limits = more.pop("limits", LIMITS)
@@ -52,6 +58,19 @@ async def call(server: StdioUpstream, arguments: bytes = b"{}", timeout_s: float
 def gone(pid: int) -> bool:
     """Neither running nor a zombie."""
     return not Path(f"/proc/{pid}").exists()
+
+
+def orphan_gone(pid: int) -> bool:
+    """Gone, or a zombie that waits for the init process of this machine."""
+    stat = Path(f"/proc/{pid}/stat")
+    return gone(pid) or "Z" in stat.read_text().rpartition(")")[2][:3]
+
+
+def rogue_that_shows_its_environment(folder: Path) -> Path:
+    """The rogue server, with the names of its environment as its own name."""
+    script = folder / "s.py"
+    script.write_text(Path(ROGUE).read_text().replace('"name": "rogue"', '"name": " ".join(sorted(os.environ))'))
+    return script
 
 
 async def refused(server: StdioUpstream, timeout_s: float = 10, **more) -> UpstreamError:
@@ -419,7 +438,7 @@ async def test_grandchildren_die_too():
     child = msgspec.json.decode((await call(server)).result)["pid"]
     await server.close()
     for _ in range(100):
-        if gone(child) or "Z" in Path(f"/proc/{child}/stat").read_text().rpartition(")")[2][:3]:
+        if orphan_gone(child):
             return
         await asyncio.sleep(0.02)
     pytest.fail("the grandchild lives on")
@@ -450,11 +469,16 @@ async def test_stderr_is_drained_and_its_end_kept():
 async def test_the_environment_is_exactly_what_is_given(tmp_path):
     """Nothing of ours leaks into a server."""
     client = Client()
-    script = tmp_path / "s.py"
-    script.write_text(Path(ROGUE).read_text().replace('"name": "rogue"', '"name": " ".join(sorted(os.environ))'))
+    script = rogue_that_shows_its_environment(tmp_path)
     env = {"ONLY": "this"}
     server = await StdioUpstream.start(
-        "x", [sys.executable, "-S", "-E", str(script), "legacy", "echo"], env, tmp_path, LIMITS, client.ask, client.notify
+        "x",
+        [sys.executable, "-S", "-E", str(script), "legacy", "echo"],
+        env,
+        tmp_path,
+        LIMITS,
+        client.ask,
+        client.notify,
     )
     assert set(server.offer.server_info["name"].split()) <= {"ONLY", "LC_CTYPE"}
     await server.close()

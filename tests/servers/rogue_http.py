@@ -27,10 +27,12 @@ class Rogue:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            while await self._one(reader, writer):
-                pass
-        writer.close()
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                while await self._one(reader, writer):
+                    pass
+        finally:
+            writer.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -103,7 +105,9 @@ class Exchange:
     async def listen(self) -> bool:
         if self.mode == "resumable":
             await self.sse()
-            await self.event({"id": self.rogue.seen[-2][2].get("id"), "result": {"resumed": self.headers["last-event-id"]}})
+            await self.event(
+                {"id": self.rogue.seen[-2][2].get("id"), "result": {"resumed": self.headers["last-event-id"]}}
+            )
             return await self.end()
         if self.mode != "talks":
             return await self.reply(405)
@@ -113,7 +117,7 @@ class Exchange:
         await asyncio.sleep(30)
         return await self.end()
 
-    async def call(self, id_: int) -> bool:  # noqa: C901, PLR0912
+    async def call(self, id_: int) -> bool:
         params = self.message.get("params", {})
         good = {"id": id_, "result": {"ok": True}}
         body = json.dumps({"jsonrpc": "2.0", **good}).encode()
@@ -121,7 +125,9 @@ class Exchange:
             case "echo":
                 return await self.say(id=id_, result={"echo": params, "headers": self.headers})
             case "raw":
-                return await self.reply(200, b'{ "jsonrpc":"2.0","id":%d,\n"result": { "b":1.50, "a" : 12345678901234567890}}' % id_)
+                return await self.reply(
+                    200, b'{ "jsonrpc":"2.0","id":%d,\n"result": { "b":1.50, "a" : 12345678901234567890}}' % id_
+                )
             case "hang-up":
                 return False
             case "silent":
@@ -141,12 +147,16 @@ class Exchange:
                     await asyncio.sleep(0.05)
                 return False
             case "huge":
-                await self.raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000000\r\n\r\n")
+                await self.raw(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000000\r\n\r\n"
+                )
                 for _ in range(1600):
                     await self.raw(b"x" * 65536)
                 return False
             case "huge-chunked":
-                await self.raw(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+                await self.raw(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+                )
                 for _ in range(1600):
                     await self.event(b"x" * 65536)
                 return await self.end()
@@ -226,7 +236,11 @@ class Exchange:
             case "sse-bad-json":
                 await self.event(b"data: {]\n\n")
             case "sse-dribble":
-                text = b": hi\r\n\r\nid: 1\r\ndata:\r\n\r\ndata: " + json.dumps({"jsonrpc": "2.0", **good}).encode() + b"\r\n\r\n"
+                text = (
+                    b": hi\r\n\r\nid: 1\r\ndata:\r\n\r\ndata: "
+                    + json.dumps({"jsonrpc": "2.0", **good}).encode()
+                    + b"\r\n\r\n"
+                )
                 for byte in text:
                     await self.event(bytes([byte]))
                 return await self.end()
@@ -246,18 +260,22 @@ class Exchange:
                 return await self.end()
             case "endless-flood":
                 while not self.writer.is_closing():
-                    await self.event({"method": "notifications/message", "params": {"level": "info", "data": "x" * 500}})
+                    await self.event(
+                        {"method": "notifications/message", "params": {"level": "info", "data": "x" * 500}}
+                    )
                 return False
             case "progress":
                 for given, n in ((999, 0), (token, 1), (token, 2)):
-                    await self.event({"method": "notifications/progress", "params": {"progressToken": given, "progress": n}})
+                    await self.event(
+                        {"method": "notifications/progress", "params": {"progressToken": given, "progress": n}}
+                    )
                 await self.event({"method": "notifications/tools/list_changed"})
                 await self.event(good)
                 return await self.end()
             case "ask":
                 await self.event({"id": "p", "method": "ping"})
                 await self.event({"id": 5, "method": "elicitation/create", "params": {"message": "?"}})
-                while not ({5, "p"} <= {m.get("id") for _, _, m in self.rogue.seen if "method" not in m}):
+                while not ({5, "p"} <= {m.get("id") for _, _, m in self.rogue.seen if "method" not in m}):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
                 await self.event(good)
                 return await self.end()

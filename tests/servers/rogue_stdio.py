@@ -42,7 +42,7 @@ def wait_for_reply(id_: object) -> dict:
             return message
 
 
-def call(message: dict) -> None:  # noqa: C901, PLR0912
+def call(message: dict) -> None:
     id_, params = message["id"], message.get("params", {})
     token = params.get("_meta", {}).get("progressToken")
     match MODE:
@@ -92,7 +92,10 @@ def call(message: dict) -> None:  # noqa: C901, PLR0912
         case "batch":
             raw(b'[{"jsonrpc":"2.0","id":%d,"result":{}}]\n' % id_)
         case "spaces":
-            raw(b'  {"jsonrpc" : "2.0", "id": %d , "result" : { "b": 1.50, "a":12345678901234567890, "x-unknown": [] } } \r\n\n' % id_)
+            raw(
+                b'  {"jsonrpc" : "2.0", "id": %d , "result" : { "b": 1.50, "a":12345678901234567890, "x-unknown": [] } } \r\n\n'
+                % id_
+            )
         case "flood":
             for n in range(20_000):
                 say(method="notifications/progress", params={"progressToken": token, "progress": n})
@@ -177,7 +180,10 @@ def main() -> None:
             meta = {"io.modelcontextprotocol/subscriptionId": message["id"]}
             say(method="notifications/subscriptions/acknowledged", params={"_meta": meta, "notifications": {}})
             say(method="notifications/tools/list_changed", params={"_meta": {**meta, "v": 1}})
-            say(method="notifications/tools/list_changed", params={"_meta": {"io.modelcontextprotocol/subscriptionId": 999}})
+            say(
+                method="notifications/tools/list_changed",
+                params={"_meta": {"io.modelcontextprotocol/subscriptionId": 999}},
+            )
             if MODE == "ends-subscription":
                 say(method="notifications/cancelled", params={"requestId": message["id"]})
         else:

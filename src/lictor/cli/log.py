@@ -146,9 +146,7 @@ def _checkpoint(args: argparse.Namespace) -> int:
     out = Out(as_json=args.json)
     house = asyncio.run(open_house(bundle_path(args.bundle), load=False))
     try:
-        newest = ""
-        for text in house.store.checkpoints():
-            newest = text
+        newest = house.store.newest_checkpoint()
         key = house.keys.verifier_key(house.settings.log_name)
     finally:
         house.close()

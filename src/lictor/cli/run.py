@@ -56,7 +56,7 @@ async def _run(args: argparse.Namespace, command: list[str]) -> int:
         opened = await house.tasks.open(
             agent=AgentId(args.agent),
             human=HumanId(user),
-            purpose=args.purpose or house.folder.first_purpose(),
+            purpose=args.purpose or (house.bundle.purposes[0] if house.bundle else ""),
             trusted_text=args.text,
             ttl_s=house.settings.task_ttl_s,
             budget=Budget(),

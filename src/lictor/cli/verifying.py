@@ -7,7 +7,7 @@ from typing import Any
 from lictor.model.errors import LictorError
 from lictor.records.checkpoint import Checkpoint, open_checkpoint
 from lictor.records.verify import verify_log
-from lictor.stores.keys import Keys
+from lictor.stores.keys import ANCHOR_FILE, Keys
 from lictor.stores.sqlite import SqliteStore
 
 
@@ -22,7 +22,7 @@ def verify_state(state: Path, origin: str, anchor: Path | None, on_progress: Cal
     """
     keys = Keys.open(state)
     verifier = keys.verifier_key(origin)
-    known, sentence = _anchor(anchor or keys.anchor_path, verifier, given=anchor is not None)
+    known, sentence = _anchor(anchor or keys.folder / ANCHOR_FILE, verifier, given=anchor is not None)
     store = SqliteStore.open_unverified(state / "log.db")
     try:
         report = verify_log(store.entries(), list(store.checkpoints()), verifier, anchor=known, on_progress=on_progress)

@@ -33,7 +33,7 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     pass
 
 
-class RequestReceived(_Body, tag="request.received"):
+class RequestReceived(_Body, frozen=True, tag="request.received"):
     """An agent asked for an action; arguments as digest."""
 
     request: RequestId
@@ -47,7 +47,7 @@ class RequestReceived(_Body, tag="request.received"):
     task: TaskId
 
 
-class RequestRefused(_Body, tag="request.refused"):
+class RequestRefused(_Body, frozen=True, tag="request.refused"):
     """The strict door refused the bytes: policy was never asked. The bytes appear as digest and length only."""
 
     task: TaskId
@@ -57,7 +57,7 @@ class RequestRefused(_Body, tag="request.refused"):
     digest: str
 
 
-class DecisionMade(_Body, tag="decision.made"):
+class DecisionMade(_Body, frozen=True, tag="decision.made"):
     """What `decide` answered; `snapshot` is the digest of the facts sealed with the request."""
 
     decision: DecisionId
@@ -73,20 +73,20 @@ class DecisionMade(_Body, tag="decision.made"):
     errors: tuple[str, ...] = ()
 
 
-class HoldOpened(_Body, tag="approval.hold_opened"):
+class HoldOpened(_Body, frozen=True, tag="approval.hold_opened"):
     """A decision needs people."""
 
     hold: Hold
 
 
-class ApprovalGiven(_Body, tag="approval.given"):
+class ApprovalGiven(_Body, frozen=True, tag="approval.given"):
     """A person said yes to exactly one digest."""
 
     approval: Approval
     note: str = ""
 
 
-class HoldDenied(_Body, tag="approval.denied"):
+class HoldDenied(_Body, frozen=True, tag="approval.denied"):
     """A person said no."""
 
     hold: HoldId
@@ -94,13 +94,13 @@ class HoldDenied(_Body, tag="approval.denied"):
     note: str = ""
 
 
-class HoldExpired(_Body, tag="approval.expired"):
+class HoldExpired(_Body, frozen=True, tag="approval.expired"):
     """Nobody answered, or nobody came back for the answer, in time."""
 
     hold: HoldId
 
 
-class HoldRefused(_Body, tag="approval.refused"):
+class HoldRefused(_Body, frozen=True, tag="approval.refused"):
     """An ask for people, or a return with their answer, that was turned away: rate limit, foreign, used, late or denied hold."""
 
     request: RequestId
@@ -108,7 +108,7 @@ class HoldRefused(_Body, tag="approval.refused"):
     hold: HoldId | None = None
 
 
-class TaskOpened(_Body, tag="privilege.task_opened"):
+class TaskOpened(_Body, frozen=True, tag="privilege.task_opened"):
     """Authority came into being. `token` is the SHA-256 of the bearer token; empty for a local process."""
 
     task: Task
@@ -116,14 +116,14 @@ class TaskOpened(_Body, tag="privilege.task_opened"):
     token: str = ""
 
 
-class TaskClosed(_Body, tag="privilege.task_closed"):
+class TaskClosed(_Body, frozen=True, tag="privilege.task_closed"):
     """Authority ended."""
 
     task: TaskId
     by: str
 
 
-class ApproverEnrolled(_Body, tag="privilege.approver_enrolled"):
+class ApproverEnrolled(_Body, frozen=True, tag="privilege.approver_enrolled"):
     """A person can answer holds. `secret` is the SHA-256 of the approver's token; a new enrolment replaces the old."""
 
     human: HumanId
@@ -131,7 +131,7 @@ class ApproverEnrolled(_Body, tag="privilege.approver_enrolled"):
     by: str
 
 
-class BundleActivated(_Body, tag="privilege.bundle_activated"):
+class BundleActivated(_Body, frozen=True, tag="privilege.bundle_activated"):
     """Policy changed: from this record on decisions cite this revision."""
 
     revision: PolicyRevision
@@ -139,7 +139,7 @@ class BundleActivated(_Body, tag="privilege.bundle_activated"):
     files: int
 
 
-class ToolQuarantined(_Body, tag="signal.tool_quarantined"):
+class ToolQuarantined(_Body, frozen=True, tag="signal.tool_quarantined"):
     """A server's definition no longer matches what a person looked at; unusable until re-pinned."""
 
     server: ServerName
@@ -149,7 +149,7 @@ class ToolQuarantined(_Body, tag="signal.tool_quarantined"):
     live: str
 
 
-class ExecutionStarted(_Body, tag="execution.started"):
+class ExecutionStarted(_Body, frozen=True, tag="execution.started"):
     """Durable before a byte leaves. Spends the approval, if there is one, in the same commit.
 
     `labels` are taken on by the task now; `value` is reserved against its budget now.
@@ -168,7 +168,7 @@ class ExecutionStarted(_Body, tag="execution.started"):
     value: int = 0
 
 
-class ExecutionEnded(_Body, tag="execution.ended"):
+class ExecutionEnded(_Body, frozen=True, tag="execution.ended"):
     """What became of it. `sent` is the digest of the argument bytes that left; empty if none did.
 
     outcome: `executed` (a reply came), `failed` (nothing left us), `indeterminate` (it may have happened; shown to a person,

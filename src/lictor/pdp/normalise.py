@@ -125,7 +125,8 @@ def _decimal(raw: Any, selector: ValueSelector) -> int:
             where=selector.amount,
         )
     whole = raw.partition(".")[0]
-    return int(whole) * 10**selector.digits + int(fraction.ljust(selector.digits, "0") or "0")
+    scale: int = 10**selector.digits
+    return int(whole) * scale + int(fraction.ljust(selector.digits, "0") or "0")
 
 
 def point(document: Any, pointer: str) -> Any:

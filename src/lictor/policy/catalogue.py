@@ -132,12 +132,17 @@ def _entry(server: ServerName, kind: ActionKind, name: str, table: _Feature) -> 
         reversible=table.reversible,
         idempotent=table.idempotent,
         tags=tuple(sorted(set(table.tags))),
-        labels=tuple(sorted(set(table.labels))),
+        labels=_with_kinds(table.labels),
         destination=table.destination if isinstance(table, _Resource) else None,
         value=table.value if isinstance(table, _Thing) else None,
         pin=DefinitionDigest(table.pin) if isinstance(table, _Thing) else None,
         timeout_s=table.timeout_s,
     )
+
+
+def _with_kinds(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """`untrusted:web` brings `untrusted` along: a rule about the kind catches every detail, also those to come."""
+    return tuple(sorted({*labels, *(label.partition(":")[0] for label in labels)}))
 
 
 def _name_problem(kind: ActionKind, name: str) -> str:
@@ -150,9 +155,7 @@ def _name_problem(kind: ActionKind, name: str) -> str:
             return thing_problem(name)
 
 
-def _check_pin(
-    document: Document, path: Path, pin: str, definition: dict[str, Any] | None, problems: Problems
-) -> None:
+def _check_pin(document: Document, path: Path, pin: str, definition: dict[str, Any] | None, problems: Problems) -> None:
     where = document.lines.where((*path, "pin"))
     if definition is None:
         problems.add(
@@ -210,7 +213,9 @@ class _Checks:
         if not selector.url.startswith("/"):
             self._note("destination", selector.url, "url is a JSON pointer into the arguments, such as /url")
         if not selector.schemes or not _SCHEMES.issuperset(selector.schemes):
-            self._note("destination", list(selector.schemes), f"schemes are one or more of {', '.join(sorted(_SCHEMES))}")
+            self._note(
+                "destination", list(selector.schemes), f"schemes are one or more of {', '.join(sorted(_SCHEMES))}"
+            )
 
     def _value(self, selector: ValueSelector) -> None:
         if not selector.amount.startswith("/"):

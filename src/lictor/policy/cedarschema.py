@@ -1,7 +1,7 @@
 """The Cedar schema of a bundle: entity types, action groups, and one action a thing, typed from its own definition.
 
-Types of tool data are inline records, never named types, so that any name at all can stand in them (facts 9). The common facts have
-one type for every action, so that an unscoped forbid validates. Refuses to know policies and values.
+Types of tool data are inline records, never named types, so that any name at all can stand in them (facts 9). The common facts
+have one type for every action, so that an unscoped forbid validates. Refuses to know policies and values.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -148,5 +148,3 @@ def _strings(names: Mapping[str, bool]) -> dict[str, Any]:
         "required": [name for name, required in names.items() if required],
         "additionalProperties": False,
     }
-
-

@@ -185,4 +185,6 @@ def _check_unique(policies: Sequence[ParsedPolicy], problems: Problems) -> None:
     for policy in policies:
         other = first.setdefault(policy.id, policy)
         if other is not policy:
-            problems.add(f"{policy.file}:{policy.line}", f"policy id {quote(policy.id)} is taken by {other.file}:{other.line}")
+            problems.add(
+                policy.where, f"@id({quote(policy.id)}) is already used at {other.where}", "choose another @id"
+            )

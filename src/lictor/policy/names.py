@@ -21,6 +21,8 @@ CLASSES: Final = ("read", "write", "destructive")
 KINDS: Final = ("tool.call", "resource.read", "prompt.get", "feature.use")
 KNOWN_TAGS: Final = ("communicates", "executes", "spends")
 """Tags that policy may always name, whether or not something has them yet."""
+KNOWN_LABELS: Final = ("confidential", "untrusted")
+"""Kinds of label that policy may always name, whether or not something yields them yet."""
 FEATURES: Final = ("sampling", "elicitation", "roots", "completion", "logging")
 
 
@@ -33,7 +35,11 @@ def server_problem(name: str) -> str:
 
 def name_problem(name: str) -> str:
     """Why this is no agent, group, team, environment or purpose name."""
-    return "" if _NAME.fullmatch(name) else "a name is at most 64 of A-Z, a-z, 0-9, '.', '_', '-', and starts with one of the first three"
+    return (
+        ""
+        if _NAME.fullmatch(name)
+        else "a name is at most 64 of A-Z, a-z, 0-9, '.', '_', '-', and starts with one of the first three"
+    )
 
 
 def tag_problem(name: str) -> str:

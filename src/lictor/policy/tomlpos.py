@@ -14,9 +14,7 @@ Path = tuple[str | int, ...]
 _BLANK: Final = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE: Final = re.compile(r"[ \t]*")
 _KEY: Final = re.compile(r"""[A-Za-z0-9_-]+|"(?:\\.|[^"\\\n])*"|'[^'\n]*'""")
-_STRING: Final = re.compile(
-    r'"""(?:\\.|[^\\])*?"""+|\'\'\'.*?\'\'\'+|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'', re.DOTALL
-)
+_STRING: Final = re.compile(r'"""(?:\\.|[^\\])*?"""+|\'\'\'.*?\'\'\'+|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'', re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))", re.DOTALL)
 _SIMPLE: Final[Mapping[str, str]] = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r"}
 _OPENING: Final = "[{"
@@ -52,10 +50,7 @@ class _Scanner:
 
     def scan(self) -> dict[Path, int]:
         while self._skip(_BLANK) < len(self._text):
-            if self._text[self._at] == "[":
-                known = self._header()
-            else:
-                known = self._member()
+            known = self._header() if self._text[self._at] == "[" else self._member()
             if not known:
                 break
         return self._found

@@ -121,7 +121,7 @@ class MemoryStore:
 
     def open_executions(self, instance: InstanceId | None = None) -> Sequence[ExecutionStarted]:
         """See `RecordStore.open_executions`; oldest first."""
-        rows = sorted(self._started.values(), key=lambda row: row.at_ms)
+        rows = sorted(self._started.values(), key=lambda row: (row.at_ms, row.id))
         bodies = [row.body.started for row in rows if isinstance(row.body, Execution)]
         return [body for body in bodies if instance is None or body.instance == instance]
 
@@ -185,5 +185,5 @@ class MemoryStore:
 
 
 def _newest_first(rows: dict[str, Row]) -> list[Row]:
-    """By time; of one moment, the later in the log first (dictionaries keep the order of insertion)."""
-    return sorted(reversed(rows.values()), key=lambda row: -row.at_ms)
+    """By time; of one moment by id, so that every store lists alike."""
+    return sorted(rows.values(), key=lambda row: (row.at_ms, row.id), reverse=True)

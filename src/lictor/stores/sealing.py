@@ -1,4 +1,4 @@
-"""Payloads sealed under a task's key, so that they can be erased without touching the log. It refuses to know where keys are kept.
+"""Payloads sealed under a task's key, so that they can be erased without touching the log. Knows no place for keys.
 
 AES-256-GCM, random 96-bit nonces (one key seals at most a task's calls, far below 2^32), the request id as associated data:
 a payload moved to another request does not open.

@@ -86,7 +86,7 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     Raises:
         sqlite3.Error: it cannot be opened.
     """
-    uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rw'}"
+    uri = f"file:{quote(str(path.absolute()))}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_S)
     try:
         connection.execute("PRAGMA trusted_schema=OFF")  # a schema somebody planted calls no functions
@@ -160,7 +160,9 @@ def _statements(script: str) -> list[str]:
 
 
 def check(connection: sqlite3.Connection, log: Log, anchor: str | None = None) -> FrontierBuilder:
-    """The head of the log, once it is known to be one. Constant time; `lictor log verify` reads everything. The numbers are the checks.
+    """The head of the log, once it is known to be one. Constant time; `lictor log verify` reads everything.
+
+    The numbers are the checks.
 
     1. The file is of this version and of this log.
     2. The head counts as many entries as there are.
@@ -182,7 +184,9 @@ def check(connection: sqlite3.Connection, log: Log, anchor: str | None = None) -
 def _checked(connection: sqlite3.Connection, log: Log, anchor: str | None) -> FrontierBuilder:
     meta = dict(connection.execute("SELECT key, value FROM meta"))
     if meta.get("version") != str(VERSION):  # 1
-        _refuse(log, f"is of schema version {meta.get('version')!r:.40}, not {VERSION}", "use the release that wrote it")
+        _refuse(
+            log, f"is of schema version {meta.get('version')!r:.40}, not {VERSION}", "use the release that wrote it"
+        )
     if meta.get("origin") != log.origin:
         remedy = "set log_name back; a log keeps its name"
         _refuse(log, f"is the log {meta.get('origin')!r:.100}, not {log.origin!r:.100}", remedy)

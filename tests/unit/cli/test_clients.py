@@ -121,7 +121,7 @@ def test_replace_keeps_the_mode_and_leaves_nothing_behind(tmp_path, mode):
     clients.replace(path, b"new", expected=b"old")
     assert path.read_bytes() == b"new"
     assert stat.S_IMODE(path.stat().st_mode) == mode
-    assert os.listdir(tmp_path) == ["f"]
+    assert [file.name for file in tmp_path.iterdir()] == ["f"]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
@@ -140,7 +140,7 @@ def test_replace_refuses_a_file_that_changed(tmp_path):
         clients.replace(path, b"new", expected=b"old")
     assert caught.value.reason is Reason.CONFLICT
     assert path.read_bytes() == b"theirs"
-    assert os.listdir(tmp_path) == ["f"]
+    assert [file.name for file in tmp_path.iterdir()] == ["f"]
 
 
 def test_replace_in_a_missing_folder_is_refused(tmp_path):

@@ -118,7 +118,12 @@ def test_insert_first_follows_the_layout_and_remove_first_undoes_it(text, expect
 
 @pytest.mark.parametrize(
     ("text", "after"),
-    [('["x",]', "[]"), ('["x", /* , */ ]', "[ ]"), ('["x" // c\n , ]', "[ ]"), ('["x" /* keep */ ]', "[ /* keep */ ]")],
+    [
+        ('["x",]', "[]"),
+        ('["x", /* , */ ]', "[ /* , */ ]"),
+        ('["x" // c\n , ]', "[ ]"),
+        ('["x" /* keep */ ]', "[ /* keep */ ]"),
+    ],
 )
 def test_remove_first_takes_a_trailing_comma_along(text, after):
     """Removing the only item never leaves a lone comma behind."""

@@ -4,19 +4,18 @@ Modern servers get a mirror of the body (spec 2026-07-28, streamable HTTP, "Requ
 from configuration and may not name what belongs to the protocol.
 """
 
-import base64
 import re
 from typing import Any, Final
 
 import msgspec
 
-from lictor.model.errors import OperatorError, UpstreamError
+from lictor.model.errors import CallerError, OperatorError, UpstreamError
 from lictor.model.reasons import Reason
 from lictor.pep.mcp.upstream.failures import quoted
+from lictor.protocol.headers import NAME_MEMBER, upstream_headers
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PLAIN: Final = re.compile(r"(?![ \t])[\t\x20-\x7e]*(?<![ \t])")
-_NAMED: Final = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _RESERVED: Final = frozenset(
     {
         "accept",
@@ -71,46 +70,12 @@ def mirror_headers(
     Raises:
         UpstreamError: INVALID_ARGUMENTS, nothing sent: an argument to be mirrored is neither string, integer nor boolean.
     """
-    headers = {"MCP-Protocol-Version": version, "Mcp-Method": method}
-    member = _NAMED.get(method)
-    if member is not None:
-        headers["Mcp-Name"] = header_value(str(params.get(member, "")))
-    if header_params and sealed_arguments is not None:
-        arguments = msgspec.json.decode(sealed_arguments)
-        for name, path in header_params.items():
-            value = _at(arguments, path)
-            if value is not None:
-                headers[f"Mcp-Param-{name}"] = header_value(_text(name, value))
-    return headers
-
-
-def header_value(text: str) -> str:
-    """A value as a header may carry it: as it is, or in the Base64 form (spec, "Value Encoding")."""
-    plain = _PLAIN.fullmatch(text) is not None
-    if plain and not (text.startswith("=?base64?") and text.endswith("?=")):
-        return text
-    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="
-
-
-def _at(value: Any, path: tuple[str, ...]) -> Any:
-    for key in path:
-        if not isinstance(value, dict):
-            return None
-        value = value.get(key)
-    return value
-
-
-def _text(name: str, value: Any) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int():
-            return str(value)
-        case str():
-            return value
-        case _:
-            raise UpstreamError(
-                Reason.INVALID_ARGUMENTS,
-                f"the argument mirrored as {quoted(name)} is neither string, integer nor boolean",
-                effect_possible=False,
-            )
+    member = NAME_MEMBER.get(method)
+    name = params.get(member) if member is not None else None
+    arguments = msgspec.json.decode(sealed_arguments) if header_params and sealed_arguments is not None else None
+    try:
+        return dict(
+            upstream_headers(method, name if isinstance(name, str) else None, arguments, header_params or {}, version)
+        )
+    except CallerError as error:
+        raise UpstreamError(error.reason, error.message, effect_possible=False, where=error.where) from error

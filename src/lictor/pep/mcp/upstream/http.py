@@ -194,7 +194,7 @@ class HttpUpstream:
             stripped = without_subscription(Notification(name, members, 0))
             await notify(stripped.method, stripped.params)
 
-        reply = await self._run(Call(id_, body, own_only), headers, None)
+        reply = await self._run(Call(id_, body, own_only, listens=True), headers, None)
         if reply.error is not None:
             text = f"the server refuses the subscription: {quoted(reply.error)}"
             raise invalid(text, effect_possible=False)
@@ -323,7 +323,7 @@ class HttpUpstream:
                         self.counters.dropped_notifications += 1
                     else:
                         await call.notify(method, without_token(params))
-                elif call.notify is None or method == CANCELLED or _is_change(message):
+                elif call.notify is None or (not call.listens and (method == CANCELLED or _is_change(message))):
                     self._inbox.notification(message)
                 else:
                     await call.notify(method, params)

@@ -20,13 +20,14 @@ _REFUSED: Final = frozenset({401, 403})
 
 
 class Call(msgspec.Struct, frozen=True):
-    """One request under way; `opens_session`: it is the handshake of a legacy server."""
+    """One request under way; `opens_session`: the handshake of a legacy server; `listens`: a subscription."""
 
     id: int
     body: Body
     notify: Notify | None = None
     progress: bool = False
     opens_session: bool = False
+    listens: bool = False
 
 
 def media_type(response: aiohttp.ClientResponse) -> str:
