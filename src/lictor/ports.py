@@ -91,6 +91,10 @@ class RecordStore(Protocol):
         """The approver whose current secret has this SHA-256 (hex)."""
         ...
 
+    def enrolled(self, human: HumanId) -> bool:
+        """Whether this person has an approver secret."""
+        ...
+
     def hold(self, hold: HoldId) -> Hold | None:
         """One hold."""
         ...

@@ -405,9 +405,10 @@ async def test_a_flood_of_progress():
         assert heard == 5000
 
 
-async def test_close_ends_what_is_under_way():
+@pytest.mark.parametrize("mode", ["silent", "sse-silent"])
+async def test_close_ends_what_is_under_way(mode):
     """Nothing hangs on a closed connection."""
-    async with connected("sse-silent") as (_, server):
+    async with connected(mode) as (_, server):
         task = asyncio.create_task(call(server))
         await asyncio.sleep(0.2)
         await server.close()

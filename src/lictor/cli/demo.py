@@ -157,7 +157,7 @@ async def _play(out: Out, stage: _Stage) -> None:
     opened = await house.tasks.open(
         agent=AgentId("assistant"),
         human=HumanId(human),
-        purpose="prepare a release",
+        purpose="prepare-release",
         trusted_text=asked,
         ttl_s=3_600,
         budget=Budget(calls=50),
@@ -277,7 +277,7 @@ async def _keep(out: Out, stage: _Stage) -> None:
     out.line(f"  secret    {stage.secret}")
     out.line(f"  endpoint  {house.settings.audience}")
     out.line(f"  bundle    {stage.bundle}")
-    out.line(f"  a token   lictor task open --bundle {stage.bundle} --agent assistant --purpose 'prepare a release'")
+    out.line(f"  a token   lictor task open --bundle {stage.bundle} --agent assistant --purpose 'prepare-release'")
     with contextlib.suppress(asyncio.CancelledError):
         await asyncio.Event().wait()
 

@@ -1,11 +1,12 @@
 """The policy engine: Cedar, wrapped so that whatever goes wrong is a refusal.
 
-The raw engine skips a policy that errors, a forbid too, and goes on to Allow. Here a diagnostic, no decision, an exception or an
-absent entity is never an Allow (facts S1 to S7). This is the only module that asks the engine for a decision, and `_entities` is
-the only place that builds entities: always with a schema, or action groups silently match nothing (facts S7).
+The raw engine skips a policy that errors, a forbid too, and goes on to Allow. Here a diagnostic, no decision, an
+exception or an absent entity is never an Allow (facts S1 to S7). This is the only module that asks the engine for a
+decision, and `_entities` is the only place that builds entities: always with a schema, or action groups silently match
+nothing (facts S7).
 
-Refuses to know requests, tasks or approvals: it is handed entity ids and an encoded context. Holds no clock and no state but
-slices, which follow from the policies alone; there is no decision cache.
+Refuses to know requests, tasks or approvals: it is handed entity ids and an encoded context. Holds no clock and no state
+but slices, which follow from the policies alone; there is no decision cache.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -65,7 +66,7 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """What one class of requests is evaluated with: the policies whose scopes match it and the context they can read."""
+    """What one class of requests is evaluated with: the policies whose scopes match it and what they can read."""
 
     policies: PolicySet
     project: projection.Step | None
@@ -146,7 +147,7 @@ class CedarEngine:
         return slicing.may_permit(slicing.for_principal(entries, keys))
 
     def groups_named(self, action: str, resource: Uid) -> frozenset[str]:
-        """Approver groups named as literals by the policies that can match; bounds the second pass (facts section 5)."""
+        """Approver groups named as literals by policies that can match; bounds the second pass (facts section 5)."""
         if action not in self._shape.actions:
             return frozenset()
         action_keys, _ = self._action(action)
@@ -184,7 +185,7 @@ class CedarEngine:
         return _close(result.decision, result.diagnostics.reasons, result.diagnostics.errors)
 
     def _context(self, view: _View, context: Mapping[str, Any] | bytes) -> tuple[str, Schema]:
-        """The context as text with the schema that judges it: cut down where every part left out is known to be valid."""
+        """The context as text, with the schema that judges it: cut down if every part left out is known to be valid."""
         if view.project is not None:
             try:
                 sent = view.project(_decode(context) if isinstance(context, bytes) else context)
@@ -215,9 +216,9 @@ class CedarEngine:
         return found
 
     def _classify(self, action: str, principal: Keys, resource: Keys) -> tuple[_Key, tuple[Indexed, ...]]:
-        """What tells this class of requests from others, and the policies whose action and resource scopes match it.
+        """What tells this class of requests from others, and the policies whose action and resource scopes match.
 
-        Both keys hold only what some policy asks for, so their number follows the policies, not the agents' imagination.
+        The key holds only what some policy asks for, so there are as many as the policies make, not the agents.
         """
         action_keys, asked = self._action(action)
         resource_key = resource & asked
@@ -257,7 +258,7 @@ class CedarEngine:
 
 
 def _entities(entities: Sequence[Mapping[str, Any]], schema: Schema) -> Entities:
-    """The engine's entities. The schema brings the actions and their groups; without it they match nothing (facts S7)."""
+    """The engine's entities. The schema brings the actions and their groups; without it they match nothing (S7)."""
     return Entities.from_json_str(_encode(entities).decode(), schema)
 
 
@@ -307,7 +308,7 @@ def _refuse(message: str) -> Verdict:
 
 
 def _close(decision: Decision, reasons: Sequence[str], errors: Sequence[str]) -> Verdict:
-    """The engine's answer, closed: an error of any policy is a refusal (facts S1, S2), and so is an allow without a permit."""
+    """The engine's answer, closed: an error of any policy refuses (facts S1, S2), and so does an allow without permit."""
     determining = tuple(PolicyId(reason) for reason in sorted(reasons))
     found = tuple(error[:MAX_ERROR] for error in errors)
     if decision is Decision.NoDecision and not found:

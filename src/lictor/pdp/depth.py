@@ -1,7 +1,7 @@
 """How deeply a policy's expressions nest, measured on its JSON form without recursion.
 
-Deep expressions are where the engine fails open (facts S4, S5: the evaluator gives up, the forbid is skipped) or kills the
-process (facts C2). Refuses to know any operator: it counts containers, so a new construct cannot slip past it.
+Deep expressions are where the engine fails open (facts S4, S5: the evaluator gives up, the forbid is skipped) or kills
+the process (facts C2). Refuses to know any operator: it counts containers, so a new construct cannot slip past it.
 """
 
 from collections.abc import Mapping
@@ -11,8 +11,6 @@ MAX_EXPRESSION_DEPTH: Final = 64
 """Nested expressions in one clause. The syntax tree stops at 100, serde_json at 128 containers (facts C2, C3)."""
 
 _CONTAINERS_PER_LEVEL: Final = 2  # an operator is {"op": {"left": …}}: two containers
-_MAX_CONTAINERS: Final = 112
-"""Containers around one clause and in it; serde_json refuses 128, and the policy set itself takes a few."""
 
 
 def expression_depth(policy: Mapping[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""The entity set as plain data: who is in it, what each is transitively in, and what an evaluation can reach from where.
+"""The entity set as plain data: who is in it, what each is transitively in, and what can be reached from where.
 
 Refuses to know the engine: `cedar.py` builds the engine's own form from the same list.
 """
@@ -52,7 +52,7 @@ class Directory:
         """Index a list of Cedar JSON entities, alone or on top of another set.
 
         Raises:
-            OperatorError: `bundle_refused`: two entities with one uid, an action among them, a cycle of parents (facts C5).
+            OperatorError: `bundle_refused`: two entities with one uid, an action, a cycle of parents (facts C5).
         """
         self._base = base
         self._entities: dict[Uid, Json] = {}

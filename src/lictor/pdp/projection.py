@@ -1,8 +1,8 @@
 """Which parts of the context a set of policies can read, and how to send only those.
 
-Most of an evaluation's cost is the engine reading the context from JSON. A policy cannot observe what it does not mention, so
-the rest is checked here, cheaply, against the schema and left out. Whatever does not fit is *not* judged here: the caller
-then sends everything, and the engine judges. So a projected answer equals the full one, errors included.
+Most of an evaluation's cost is the engine reading the context from JSON. A policy cannot observe what it does not
+mention, so the rest is checked here, cheaply, against the schema and left out. Whatever does not fit is *not* judged
+here: the caller then sends everything, and the engine judges. So a projected answer equals the full one, errors included.
 """
 
 import re
@@ -22,7 +22,7 @@ _MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(
 
 
 class Reads:
-    """A tree of attribute paths. `whole`: the value itself is used; otherwise only the children and its presence are."""
+    """A tree of attribute paths. `whole`: the value itself is used; otherwise only its children and its presence."""
 
     __slots__ = ("children", "whole")
 
@@ -45,8 +45,8 @@ class Reads:
 def context_reads(policies: Iterable[pst.Template]) -> Reads:
     """What the clauses of these policies can read of `context`.
 
-    Every node of the syntax tree is visited, of classes not known here too: a bare `context` anywhere that is not the base
-    of an attribute path means the whole record.
+    Every node of the syntax tree is visited, of classes not known here too: a bare `context` anywhere that is not the
+    base of an attribute path means the whole record.
     """
     reads = Reads()
     for policy in policies:
@@ -118,7 +118,8 @@ def narrow(type_: RecordOf, reads: Reads) -> tuple[RecordOf, Step]:
     checks: dict[str, Step] = {}
     for name, attribute in type_.attributes.items():
         child = reads.children.get(name)
-        check = checker(attribute.type)
+        # A name like `__extn` would be an escape of the engine's: never judged here.
+        check = None if name.startswith("__") else checker(attribute.type)
         if child is None and check is not None:
             checks[name] = check
         elif child is not None and isinstance(attribute.type, RecordOf):

@@ -1,7 +1,7 @@
-"""Reads the engine's own rendering of a schema (`str(Schema)`): entity declarations, actions with their groups, context types.
+"""Reads the engine's own rendering of a schema (`str(Schema)`): entities, actions with their groups, context types.
 
-Needed because cedarpy gives a schema back only as text. Refuses whatever it does not know, namespaces included: a construct
-that is skipped here would be an action group that a forbid is not found by (facts S7, section 6).
+Needed because cedarpy gives a schema back only as text. Refuses whatever it does not know, namespaces included: a
+construct skipped here would be an action group that a forbid is not found by (facts S7, section 6).
 """
 
 import re
@@ -242,7 +242,7 @@ class _Reader:
     def _applies(self) -> tuple[str, RecordOf]:
         self._take("appliesTo")
         self._take("{")
-        start = self._tokens[self._at][1]
+        start = end = self._tokens[self._at][1]
         for member in ("principal", "resource"):
             self._take(member)
             self._take(":")
@@ -260,17 +260,17 @@ class _Reader:
         return self._text[start:end], context
 
     def _type(self) -> Type:
-        token = self._take()
-        if token == "{":
+        word = self._take()
+        if word == "{":
             return self._record()
-        if token == "Set":
+        if word == "Set":
             self._take("<")
             element = self._type()
             self._take(">")
             return SetOf(element)
-        if token in self._types:
-            return self._types[token]
-        return Named(token)
+        if word in self._types:
+            return self._types[word]
+        return Named(word)
 
     def _record(self) -> RecordOf:
         attributes: dict[str, Attribute] = {}

@@ -1,10 +1,10 @@
 """Which policies can match a request at all: an index by the scopes of action and resource, then by the principal's.
 
-A scope (`==`, `in`, `is`) never errors, and a policy whose scope does not match is false. So leaving out every policy whose
-scope cannot match changes neither the decision, nor the determining policies, nor the errors (facts section 6).
+A scope (`==`, `in`, `is`) never errors, and a policy whose scope does not match is false. So leaving out every policy
+whose scope cannot match changes neither the decision, nor the determining policies, nor the errors (facts section 6).
 
-Refuses to know what conditions mean. Keys are tuples, never rendered text: rendering does not escape (facts section 2), and an
-index that misses a forbid because of a quote in an id fails open.
+Refuses to know what conditions mean. Keys are tuples, never rendered text: rendering does not escape (facts section 2),
+and an index that misses a forbid because of a quote in an id fails open.
 """
 
 from collections.abc import Iterable, Mapping
@@ -66,7 +66,8 @@ def scope_keys(scope: object) -> tuple[Key, ...]:
             return (("is", tuple(entity_type.namespace), entity_type.basename),)
         case pst.ScopeIsIn(entity_type, entity):
             return (_entity("in", entity), ("is", tuple(entity_type.namespace), entity_type.basename))
-    raise TypeError(f"unknown scope {type(scope).__name__}")
+        case _:
+            raise TypeError(f"unknown scope {type(scope).__name__}")
 
 
 def action_keys(scope: object) -> tuple[Key, ...]:
@@ -82,7 +83,8 @@ def action_keys(scope: object) -> tuple[Key, ...]:
             return (_entity("eq", entity),)
         case pst.ActionIn(entities):
             return tuple(_entity("in", entity) for entity in entities)
-    raise TypeError(f"unknown action scope {type(scope).__name__}")
+        case _:
+            raise TypeError(f"unknown action scope {type(scope).__name__}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,11 @@ class _Resource(_Feature, forbid_unknown_fields=True, kw_only=True):
     destination: DestinationSelector | None = None
 
 
-class _Thing(_Resource, forbid_unknown_fields=True, kw_only=True):
+class _StandIn(_Resource, forbid_unknown_fields=True, kw_only=True):
     value: ValueSelector | None = None
+
+
+class _Thing(_StandIn, forbid_unknown_fields=True, kw_only=True):
     pin: str = ""
 
 
@@ -123,6 +126,17 @@ def read_catalogue(
     _check_resources(document, catalogue.entries[added:], problems)
 
 
+def read_thing(
+    document: Document, server: ServerName, path: tuple[str, str], problems: Problems
+) -> CatalogEntry | None:
+    """One table as a tool without definition, for policy tests; its pin is empty."""
+    table = convert(document, path, document.raw[path[0]][path[1]], _StandIn, problems)
+    if table is None:
+        return None
+    _Checks(document, path, problems).run(table)
+    return _entry(server, ActionKind.TOOL, str(path[1]), table)
+
+
 def _entry(server: ServerName, kind: ActionKind, name: str, table: _Feature) -> CatalogEntry:
     return CatalogEntry(
         server=server,
@@ -134,7 +148,7 @@ def _entry(server: ServerName, kind: ActionKind, name: str, table: _Feature) -> 
         tags=tuple(sorted(set(table.tags))),
         labels=_with_kinds(table.labels),
         destination=table.destination if isinstance(table, _Resource) else None,
-        value=table.value if isinstance(table, _Thing) else None,
+        value=table.value if isinstance(table, _StandIn) else None,
         pin=DefinitionDigest(table.pin) if isinstance(table, _Thing) else None,
         timeout_s=table.timeout_s,
     )
@@ -206,7 +220,7 @@ class _Checks:
             self._note("timeout_s", table.timeout_s, f"a timeout is 1 to {_MAX_TIMEOUT_S} seconds")
         if isinstance(table, _Resource) and table.destination is not None:
             self._destination(table.destination)
-        if isinstance(table, _Thing) and table.value is not None:
+        if isinstance(table, _StandIn) and table.value is not None:
             self._value(table.value)
 
     def _destination(self, selector: DestinationSelector) -> None:

@@ -5,7 +5,7 @@ answer and what is done when the disk fails.
 """
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -93,8 +93,10 @@ class Group:
         """
         changes = commit.changes_of(batch, self._read)
         self._check_new(batch.payloads)
-        opened = [record.task.id for record in batch.records if isinstance(record, TaskOpened)]
-        sealed = [self._seal(payload, opened) for payload in batch.payloads]
+        for record in batch.records:
+            if type(record) is TaskOpened:
+                self._cipher(record.task.id, new=True)
+        sealed = [self._seal(payload) for payload in batch.payloads]
         # From here on nothing is refused.
         self._changes.update(changes)
         self._payloads.update((row[0], row) for row in sealed if row is not None)
@@ -113,7 +115,7 @@ class Group:
         cursor, tree = self._cursor, self._cache.tree
         _many(cursor, "INSERT INTO entries VALUES(?, ?, ?)", self._entries)
         _many(cursor, "INSERT INTO task_keys VALUES(?, ?)", self._keys)
-        _many(cursor, "INSERT INTO payloads VALUES(?, ?, ?, ?)", self._payloads.values())
+        _many(cursor, "INSERT INTO payloads VALUES(?, ?, ?, ?)", tuple(self._payloads.values()))
         gone = [key for key, row in self._changes.items() if row is None]
         kept = [row for row in self._changes.values() if row is not None]
         _many(cursor, "DELETE FROM rows WHERE kind = ? AND id = ?", gone)
@@ -151,14 +153,14 @@ class Group:
                 raise ConflictError(Reason.CONFLICT, f"the payload of request {request!r:.80} is kept already")
             seen.add(request)
 
-    def _seal(self, payload: Payload, opened: list[TaskId]) -> tuple[str, TaskId, bytes, bytes] | None:
-        cipher = self._cipher(payload.task, opened)
+    def _seal(self, payload: Payload) -> tuple[str, TaskId, bytes, bytes] | None:
+        cipher = self._cipher(payload.task)
         return None if cipher is None else (payload.request, payload.task, *seal(cipher, payload))
 
-    def _cipher(self, task: TaskId, opened: list[TaskId]) -> AESGCM | None:
+    def _cipher(self, task: TaskId, *, new: bool = False) -> AESGCM | None:
         """The task's cipher; None when its payloads were erased: then none is kept ever again.
 
-        A task that never was (a refused request names it) gets a key on first use, like one that is just being opened.
+        A task gets its key when it is opened (`new`); one that never was (a refused request names it), on first use.
         """
         ciphers = self._cache.ciphers
         if task in ciphers:
@@ -166,7 +168,7 @@ class Group:
         stored = self._cursor.execute("SELECT key FROM task_keys WHERE task = ?", (task,)).fetchone()
         if stored is not None:
             cipher = AESGCM(stored[0])
-        elif task in opened or self._read(("task", task)) is None:
+        elif new or self._read(("task", task)) is None:
             key = new_key()
             self._keys.append((task, key))
             cipher = AESGCM(key)
@@ -176,6 +178,6 @@ class Group:
         return cipher
 
 
-def _many(cursor: sqlite3.Cursor, sql: str, rows: Iterable[tuple[object, ...]]) -> None:
-    for row in rows:
-        cursor.execute(sql, row)
+def _many(cursor: sqlite3.Cursor, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
+    if rows:
+        cursor.executemany(sql, rows)

@@ -131,6 +131,10 @@ class SqliteStore:
         target = self._target(("secret", secret_digest))
         return None if target is None else HumanId(target)
 
+    def enrolled(self, human: HumanId) -> bool:
+        """See `RecordStore.enrolled`."""
+        return self._target(("approver", human)) is not None
+
     def hold(self, hold: HoldId) -> Hold | None:
         """See `RecordStore.hold`."""
         row = self._row(("hold", hold))

@@ -22,7 +22,7 @@ from lictor.stores.sqlite_schema import Log, check, connect
 
 MAX_GROUP: Final = 1024
 """Batches in one transaction: bounds what one failure takes down and how long the first waits for the last."""
-CHECKPOINT_IDLE: Final = 8 * 1024 * 1024
+CHECKPOINT_IDLE: Final = 16 * 1024 * 1024
 """Bytes in the write-ahead log from which an idle moment is used to move them into the file."""
 CHECKPOINT_BUSY: Final = 64 * 1024 * 1024
 """... and from which they are moved although somebody waits."""
@@ -139,6 +139,7 @@ class Writer:
                 job.outcome = error
         if group.empty:
             cursor.execute("ROLLBACK")
+            self._cache.version = None  # a task key that was made for nothing must not be used
             return
         group.write()
         cursor.execute("COMMIT")

@@ -1,5 +1,7 @@
 """Wrapping and unwrapping clients' configuration files, on a real file system."""
 
+import dataclasses
+import difflib
 import json
 import stat
 import tomllib
@@ -357,6 +359,38 @@ def test_diff_shows_what_changes(claude):
     assert f'+      "command": "{LICTOR}",\n' in text
     claude.write_text("{}")
     assert wrapping.diff(_plan(claude)) == ""
+
+
+@pytest.mark.parametrize(("name", "text"), [(".mcp.json", CLAUDE), (".vscode/mcp.json", VSCODE), ("c.toml", CODEX)])
+def test_diff_is_the_one_everybody_knows(tmp_path, name, text):
+    """Line for line what the standard library prints for the same texts."""
+    plan = _plan(_write(tmp_path, name, text.removeprefix("\ufeff")))
+    before, after = (side.replace("\r", "").split("\n") for side in (plan.before, plan.after))
+    expected = list(difflib.unified_diff(before, after, str(plan.path), f"{plan.path} (wrap)", lineterm=""))
+    assert wrapping.diff(plan).splitlines() == expected
+
+
+def test_diff_is_quick_and_truthful_where_lines_repeat(tmp_path):
+    """Hundreds of equal-looking projects: every wrapped entry is shown, once, and nothing else."""
+    project = {"history": ["same"] * 50, "mcpServers": {"g": {"command": "x", "args": ["1"]}}}
+    text = json.dumps({"projects": {f"/p{i}": project for i in range(300)}}, indent=1)
+    plan = _plan(_write(tmp_path, ".claude.json", text))
+    lines = wrapping.diff(plan).splitlines()[2:]
+    removed = [line for line in lines if line.startswith("-")]
+    assert [line.split() for line in removed] == [["-", '"command":', '"x",']] * 300
+    assert sum(line.startswith("+") for line in lines) == 300 * 6
+    assert sum(line.startswith("@@") for line in lines) == 300
+
+
+def test_diff_of_texts_with_nothing_in_common_shows_both(claude):
+    """When the texts do not run together again, the rest of both is shown, never cut short."""
+    old, new = [f"a{i}" for i in range(300)], [f"b{i}" for i in range(200)]
+    plan = dataclasses.replace(_plan(claude), before="\n".join(old), after="\n".join(new))
+    assert wrapping.diff(plan).splitlines()[2:] == [
+        "@@ -1,300 +1,200 @@",
+        *(f"-{line}" for line in old),
+        *(f"+{line}" for line in new),
+    ]
 
 
 def test_diff_cannot_redraw_the_terminal(tmp_path):

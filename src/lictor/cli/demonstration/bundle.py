@@ -106,6 +106,6 @@ def _settings(commands: Mapping[str, Sequence[str]], port: int) -> str:
 
 def _agents(review_by: Any) -> str:
     return (
-        'purposes = ["prepare a release"]\n\n[agents.assistant]\nowner = "demo"\nteam = "lantern"\nautonomy = 3\n'
+        'purposes = ["prepare-release"]\n\n[agents.assistant]\nowner = "demo"\nteam = "lantern"\nautonomy = 3\n'
         f"review_by = {review_by.isoformat()}\n"
     )

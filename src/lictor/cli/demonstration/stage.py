@@ -141,7 +141,7 @@ def server_commands(project: Path, cache: Path) -> dict[str, tuple[str, ...]]:
     return {
         "files": (*filesystem_server(cache), str(project)),
         "git": (sys.executable, "-m", "mcp_server_git", "--repository", str(project)),
-        "web": (sys.executable, "-m", "mcp_server_fetch", "--ignore-robots-txt"),
+        "web": (sys.executable, "-m", "mcp_server_fetch", "--ignore-robots-txt", "--allow-private-ips"),
     }
 
 

@@ -80,7 +80,7 @@ class HttpUpstream:
         self._lost = False
         self._headers: CIMultiDict[str] = CIMultiDict(headers)
         self._headers.update({"Accept": f"{JSON}, {SSE}", "Accept-Encoding": "identity", "Content-Type": JSON})
-        self._responses: set[aiohttp.ClientResponse] = set()
+        self._clocks: set[asyncio.Timeout] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -215,8 +215,10 @@ class HttpUpstream:
         await self._inbox.close()
         if tasks:
             await asyncio.wait(tasks, timeout=1)
-        for response in list(self._responses):
-            response.close()
+        now = asyncio.get_running_loop().time()
+        for clock in self._clocks:
+            if not clock.expired():
+                clock.reschedule(now)
         if self._session_id and not self._lost:
             with suppress(UpstreamError, TimeoutError):
                 async with asyncio.timeout(_GOODBYE_S):
@@ -253,21 +255,25 @@ class HttpUpstream:
         clock = asyncio.timeout(timeout_s)
         try:
             async with clock:
+                self._clocks.add(clock)
                 return await self._exchange(call, headers)
         except TimeoutError as error:
             if not clock.expired():
                 raise
+            if self._closed:
+                raise down("the connection was closed", effect_possible=call.body.started) from error
             self._give_up(call, cancel=cancel)
             raise late(f"no answer within {timeout_s or 0:g} s", effect_possible=call.body.started) from error
         except asyncio.CancelledError:
             self._give_up(call, cancel=cancel)
             raise
+        finally:
+            self._clocks.discard(clock)
 
     async def _exchange(self, call: Call, headers: CIMultiDict[str]) -> Reply:
         response = await send(self._session, "POST", self._url, headers, call.body)
         stream: EventStream | None = None
         answered = False
-        self._responses.add(response)
         try:
             self._check_status(response, call)
             kind = media_type(response)
@@ -281,7 +287,6 @@ class HttpUpstream:
             answered = True
             return reply
         finally:
-            self._responses.discard(response)
             self._leave(response if stream is None else stream.response, answered=answered)
 
     def _check_status(self, response: aiohttp.ClientResponse, call: Call | None) -> None:

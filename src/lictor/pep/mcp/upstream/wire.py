@@ -13,7 +13,7 @@ from lictor.model.errors import UpstreamError
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.pep.mcp.seam import Reply
-from lictor.pep.mcp.upstream.failures import invalid, quoted
+from lictor.protocol import jsonrpc
 from lictor.protocol.json import read_upstream
 
 PROTOCOL_VERSION: Final = "io.modelcontextprotocol/protocolVersion"
@@ -27,13 +27,8 @@ CANCELLED: Final = "notifications/cancelled"
 IDENTITY: Final = {"name": "lictor", "version": __version__}
 """What we call ourselves towards servers; a client's own `clientInfo` is not passed on."""
 
-_encode = msgspec.json.Encoder().encode
-_RESULT_KEYS: Final = frozenset({"jsonrpc", "id", "result"})
-_ERROR_KEYS: Final = frozenset({"jsonrpc", "id", "error"})
-_UNREAD_KEYS: Final = frozenset({"jsonrpc", "error"})
-"""An error to a request that could not be read."""
-_CALL_KEYS: Final = frozenset({"jsonrpc", "id", "method", "params"})
 
+_NO_CODE: Final = -32603
 MessageId: TypeAlias = int | str
 
 
@@ -63,19 +58,12 @@ class Notification(msgspec.Struct, frozen=True):
 ServerMessage: TypeAlias = Response | Request | Notification
 
 
-class _Cut(msgspec.Struct):
-    """Only the raw text of `result`. Runs after the strict reader, so it cannot read another member than that one did."""
-
-    result: msgspec.Raw
-
-
 class _Claim(msgspec.Struct):
     """The id a refused message claims."""
 
     id: int | str | None = None
 
 
-_cut = msgspec.json.Decoder(_Cut).decode
 _claim = msgspec.json.Decoder(_Claim).decode
 
 
@@ -123,25 +111,20 @@ def encode_request(
         meta["progressToken"] = id
     if meta:
         members["_meta"] = meta
-    return _encode({"jsonrpc": "2.0", "id": id, "method": method, "params": members})
+    return jsonrpc.encode_request(id, method, members)
 
 
 def encode_notification(method: str, params: dict[str, Any]) -> bytes:
     """One notification; empty `params` are left out."""
-    message: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
-    if params:
-        message["params"] = params
-    return _encode(message)
+    return jsonrpc.encode_notification(method, params or None)
 
 
 def encode_reply(id: MessageId, reply: Reply) -> bytes:  # noqa: A002 - the word of the protocol
     """Our answer to a request of the server."""
-    message: dict[str, Any] = {"jsonrpc": "2.0", "id": id}
     if reply.result is not None:
-        message["result"] = msgspec.Raw(reply.result)
-    else:
-        message["error"] = reply.error
-    return _encode(message)
+        return jsonrpc.encode_result(id, msgspec.Raw(reply.result))
+    error = reply.error or {}
+    return jsonrpc.encode_error(id, error.get("code", _NO_CODE), error.get("message", ""), error.get("data"))
 
 
 # -- incoming --------------------------------------------------------------------------------------------------------------
@@ -154,23 +137,15 @@ def decode(data: bytes, limits: Limits, *, effect_possible: bool) -> ServerMessa
         UpstreamError: UPSTREAM_INVALID (not strict JSON, not JSON-RPC 2.0, a member too many, both or neither of `result`
             and `error`, a result that is no object) or UPSTREAM_TOO_LARGE.
     """
-    value = read_upstream(data, limits, effect_possible=effect_possible).value
-    if not isinstance(value, dict) or value.get("jsonrpc") != "2.0":
-        raise invalid("the server sent no json-rpc 2.0 message", effect_possible=effect_possible)
-    keys = value.keys()
-    if keys == _RESULT_KEYS:
-        if not isinstance(value["result"], dict):
-            raise invalid("the server's result is not an object", effect_possible=effect_possible)
-        return Response(_reply_id(value, effect_possible=effect_possible), Reply(result=bytes(_cut(data).result)))
-    if "method" in keys:
-        return _call(value, len(data), effect_possible=effect_possible)
-    if keys in (_ERROR_KEYS, _UNREAD_KEYS):
-        error = _error(value["error"], effect_possible=effect_possible)
-        return Response(_reply_id(value, effect_possible=effect_possible), Reply(error=error))
-    raise invalid(
-        f"the server sent a message with members {quoted(sorted(keys))}, which is neither result nor error nor call",
-        effect_possible=effect_possible,
-    )
+    parsed = read_upstream(data, limits, effect_possible=effect_possible)
+    match jsonrpc.parse_upstream(parsed, effect_possible=effect_possible):
+        case jsonrpc.Response(id=id_, error=error):
+            raw = jsonrpc.raw_member(data, "result")
+            return Response(id_, Reply(error=error) if raw is None else Reply(result=bytes(raw)))
+        case jsonrpc.Notification(method=method, params=params):
+            return Notification(method, params, len(data))
+        case jsonrpc.Request(id=id_, method=method, params=params):
+            return Request(id_, method, params)
 
 
 def claimed_id(data: bytes) -> MessageId | None:
@@ -179,29 +154,3 @@ def claimed_id(data: bytes) -> MessageId | None:
         return _claim(data).id
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-
-
-def _reply_id(value: dict[str, Any], *, effect_possible: bool) -> MessageId | None:
-    id_ = value.get("id")
-    if id_ is not None and type(id_) is not int and type(id_) is not str:
-        raise invalid(f"the server answered with id {quoted(id_)}", effect_possible=effect_possible)
-    return id_
-
-
-def _call(value: dict[str, Any], size: int, *, effect_possible: bool) -> Request | Notification:
-    method, params = value["method"], value.get("params", {})
-    if not value.keys() <= _CALL_KEYS or not isinstance(method, str) or not isinstance(params, dict):
-        raise invalid("the server sent a malformed request or notification", effect_possible=effect_possible)
-    if "id" not in value:
-        return Notification(method, params, size)
-    id_ = _reply_id(value, effect_possible=effect_possible)
-    if id_ is None:
-        raise invalid(f"the server sent request {quoted(method)} with id null", effect_possible=effect_possible)
-    return Request(id_, method, params)
-
-
-def _error(error: object, *, effect_possible: bool) -> dict[str, Any]:
-    """A JSON-RPC error object: an integer code and a message; anything else in it passes (JSON-RPC 2.0, 5.1)."""
-    if isinstance(error, dict) and type(error.get("code")) is int and isinstance(error.get("message"), str):
-        return error
-    raise invalid(f"the server sent a malformed error {quoted(error)}", effect_possible=effect_possible)

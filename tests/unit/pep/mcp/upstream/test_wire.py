@@ -57,6 +57,12 @@ def test_a_message_is_one_line(arguments):
     assert b"\n" not in data
 
 
+def test_an_answer_of_ours_is_one_line():
+    """A client may have laid its answer out in lines; over stdio each would be a message."""
+    data = wire.encode_reply(1, Reply(result=b'{\n "a":\r\n 1.50}'))
+    assert data == b'{"jsonrpc":"2.0","id":1,"result":{"a":1.50}}'
+
+
 def test_our_metadata_wins():
     """Protocol members and progress tokens of a client are replaced; its params stay untouched."""
     params = {"_meta": {"progressToken": 5, wire.PROTOCOL_VERSION: "x", "k": 1}}
@@ -75,7 +81,7 @@ def test_our_metadata_wins():
 def test_what_a_server_may_say():
     """Replies, requests and notifications."""
     assert decode(b'{"jsonrpc":"2.0","id":1,"result":{ "a":1.0 }}') == wire.Response(1, Reply(result=b'{ "a":1.0 }'))
-    error = {"code": -1, "message": "m", "data": [1], "x": 2}
+    error = {"code": -1, "message": "m", "data": [1]}
     assert decode(wire.encode_reply("a", Reply(error=error))) == wire.Response("a", Reply(error=error))
     assert decode(b'{"jsonrpc":"2.0","error":{"code":1,"message":""}}').id is None
     assert decode(b'{"jsonrpc":"2.0","id":"x","method":"ping"}') == wire.Request("x", "ping", {})

@@ -1,0 +1,145 @@
+"""`lictor doctor`: check the whole installation, one line each, with what to do where something is wrong."""
+
+import argparse
+import asyncio
+import os
+import resource
+import shutil
+import stat
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from lictor.cli.main import common
+from lictor.cli.output import Exit, Out
+from lictor.model.errors import LictorError
+
+NEEDED_STACK: int = 8 * 1024 * 1024
+"""The engine skips policies it cannot evaluate on a small stack (facts S4); the self-test proves that we deny there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One finding. `state`: ok, warn, bad."""
+
+    name: str
+    state: str
+    text: str
+    remedy: str = ""
+
+
+def add(_: str, parser: argparse.ArgumentParser) -> None:
+    """Arguments."""
+    common(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run every check; exit 1 when one is bad."""
+    out = Out(as_json=args.json)
+    checks = [_python(), _stack(), *_guarded("engine", _engine), *_guarded("bundle", lambda: _bundle(args.bundle))]
+    checks += _guarded("clients", _clients)
+    out.data([{"name": c.name, "state": c.state, "text": c.text, "remedy": c.remedy} for c in checks])
+    for check in checks:
+        paint = {"ok": out.good, "warn": out.warm}.get(check.state, out.bad)
+        out.line(f"{paint(check.state.ljust(4))}  {check.name:<10} {check.text}")
+        if check.remedy:
+            out.line(f"                 {out.dim(check.remedy)}")
+    return Exit.NO if any(check.state == "bad" for check in checks) else Exit.OK
+
+
+def _guarded(name: str, checks: Callable[[], list[Check]]) -> list[Check]:
+    """A check that cannot be made is a bad one, with its reason."""
+    try:
+        return checks()
+    except LictorError as error:
+        return [Check(name=name, state="bad", text=str(error.message), remedy=error.remedy)]
+    except OSError as error:
+        return [Check(name=name, state="bad", text=f"cannot be checked: {error}")]
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check(name="python", state="ok", text=f"{version}, {sys.executable}")
+
+
+def _stack() -> Check:
+    soft, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    if soft != resource.RLIM_INFINITY and soft < NEEDED_STACK:
+        return Check(name="stack", state="bad", text=f"{soft} bytes is too small", remedy="ulimit -s 8192")
+    return Check(name="stack", state="ok", text="8 MiB or more")
+
+
+def _engine() -> list[Check]:
+    from lictor.app import check_engine
+
+    check_engine()
+    return [Check(name="engine", state="ok", text="the policy engine denies whatever it must deny (self-test)")]
+
+
+def _bundle(given: str | None) -> list[Check]:
+    from lictor.app import bundle_path, open_house
+    from lictor.cli.verifying import verify_state
+
+    path = bundle_path(given)
+    house = asyncio.run(open_house(path))
+    try:
+        bundle = house.bundle
+        count = len(bundle.policies) if bundle else 0
+        checks = [Check(name="bundle", state="ok", text=f"{path}: {count} policies, {len(house.settings.servers)} servers")]
+        enrolled = [person for person in (bundle.approvers if bundle else {}) if house.store.enrolled(person)]
+        if not enrolled:
+            checks.append(
+                Check(
+                    name="approvers",
+                    state="warn",
+                    text="nobody can answer holds yet",
+                    remedy="lictor approver enrol HUMAN",
+                )
+            )
+        else:
+            checks.append(Check(name="approvers", state="ok", text=", ".join(enrolled)))
+        opened = house.store.open_executions()
+        state, origin = house.state, house.settings.log_name
+        servers = house.settings.servers
+    finally:
+        house.close()
+    checks.append(_private(state))
+    for name, server in servers.items():
+        if server.command and shutil.which(server.command[0]) is None:
+            text = f"{name}: {server.command[0]!r} is not on PATH"
+            checks.append(Check(name="server", state="bad", text=text, remedy="install it, or correct lictor.toml"))
+    if opened:
+        text = f"{len(opened)} executions are open; another gateway may be running them"
+        checks.append(Check(name="open", state="warn", text=text, remedy="lictor log show --open"))
+    report = verify_state(state, origin, None, lambda _done: None)
+    if report["ok"]:
+        checks.append(Check(name="log", state="ok", text=f"{report['size']} records verify; {report['anchor']}"))
+    else:
+        checks.append(Check(name="log", state="bad", text="the log does not verify", remedy="lictor log verify"))
+    return checks
+
+
+def _private(state: Path) -> Check:
+    mode = stat.S_IMODE(os.stat(state).st_mode)  # noqa: PTH116
+    if mode & 0o077:
+        return Check(name="state", state="bad", text=f"{state} is open to others", remedy=f"chmod 700 {state}")
+    return Check(name="state", state="ok", text=f"{state} is private to this user")
+
+
+def _clients() -> list[Check]:
+    from lictor.cli import wrapping
+    from lictor.cli.clients import discover
+
+    checks = []
+    for config in discover(Path.home(), Path.cwd(), sys.platform):
+        plan = wrapping.plan(config, "lictor", None)
+        bare = [entry.name for entry in plan.entries if entry.action == "wrap"]
+        remote = [entry.name for entry in plan.entries if entry.action == "remote"]
+        if bare or remote:
+            text = f"{config.path}: not behind Lictor: {', '.join([*bare, *remote])}"
+            checks.append(Check(name="client", state="warn", text=text, remedy="lictor wrap"))
+        elif plan.entries:
+            checks.append(Check(name="client", state="ok", text=f"{config.path}: {len(plan.entries)} servers, all wrapped"))
+    return checks or [Check(name="client", state="ok", text="no MCP client configuration on this machine")]

@@ -1,0 +1,238 @@
+"""Why a decision is what it is, and what would have been needed, in plain words.
+
+Decides again, with the very `decide`, and then asks the engine about each policy in scope alone. For operators: nothing of this is ever
+shown to an agent. Refuses to know the store; it is handed request and snapshot.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import msgspec
+from cedarpy import PolicySet
+
+from lictor.model.action import ActionRequest
+from lictor.model.decision import Allow, Decision, NeedsApproval
+from lictor.model.ids import PolicyId
+from lictor.model.snapshot import Snapshot
+from lictor.pdp.cedar import CedarEngine
+from lictor.pdp.decide import Engine, Entity, Pdp, Verdict, decide
+from lictor.policy.bundle import Bundle
+from lictor.policy.cedarschema import schema_text
+from lictor.policy.compile import bundle_actions, entities
+from lictor.policy.reach import action_keys, agent_keys, in_scope, policy_trees, thing_keys
+from lictor.policy.text import ParsedPolicy
+
+Outcome = Literal["applies", "does not apply", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyNote:
+    """One policy whose scope matches.
+
+    Attributes:
+        outcome: with the facts as they were, this policy alone.
+        failed: the first condition that was not met, as Cedar text; empty when it applies.
+        error: what went wrong, where something did.
+        with_approval: it would apply once people of all groups had approved.
+    """
+
+    id: PolicyId
+    effect: str
+    where: str
+    reason: str
+    owner: str
+    outcome: Outcome
+    failed: str = ""
+    error: str = ""
+    with_approval: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """A decision with what stands behind it. `policies` is empty when structure refused before policy was asked."""
+
+    decision: Decision
+    action: str
+    policies: tuple[PolicyNote, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """The context policy read, in Cedar's JSON form."""
+
+    def lines(self) -> list[str]:
+        """For people, most important first."""
+        return [*_headline(self), *_determining(self), *_needed(self)]
+
+
+def explain(bundle: Bundle, pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> Explanation:
+    """Explain one decision.
+
+    Args:
+        bundle: what `pdp` was compiled from.
+        pdp: the revision the snapshot speaks of.
+        request: the request.
+        snapshot: the facts.
+
+    Raises:
+        OperatorError: the bundle does not compile.
+    """
+    asked = _Listening(pdp.engine)
+    decision = decide(replace(pdp, engine=asked), request, snapshot)
+    if not asked.heard:
+        return Explanation(decision=decision, action=request.action)
+    principal, action, resource, context = asked.heard[0]
+    approved = next((one[3] for one in asked.heard if "approval" in one[3]), None)
+    examiner = _Examiner(bundle, principal, action, resource, context, approved)
+    notes = tuple(examiner.examine(policy) for policy in _scoped(bundle, pdp, request))
+    return Explanation(decision=decision, action=request.action, policies=notes, facts=context)
+
+
+class _Listening:
+    """The engine, remembering what it was asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.heard: list[tuple[Entity, str, Entity, dict[str, Any]]] = []
+
+    def evaluate(self, principal: Entity, action: str, resource: Entity, context: dict[str, Any]) -> Verdict:
+        self.heard.append((principal, action, resource, context))
+        return self._engine.evaluate(principal, action, resource, context)
+
+    def may_permit(self, principal: Entity, action: str, resource: Entity) -> bool:
+        return self._engine.may_permit(principal, action, resource)
+
+    def groups_named(self, action: str, resource: Entity) -> frozenset[str]:
+        return self._engine.groups_named(action, resource)
+
+
+def _scoped(bundle: Bundle, pdp: Pdp, request: ActionRequest) -> list[ParsedPolicy]:
+    offering = pdp.offering(request.kind, request.server, request.name)
+    agent = pdp.agents.get(request.agent)
+    if offering is None or agent is None:
+        return []
+    groups = next(action.groups for action in bundle_actions(bundle) if action.name == request.action)
+    keys = (agent_keys(agent), action_keys(request.action, groups), thing_keys(offering.entry))
+    trees = policy_trees(bundle.policies)
+    return [policy for policy in bundle.policies if in_scope(trees[policy.id], *keys)]
+
+
+class _Examiner:
+    """Asks about one policy at a time, with everything else as it was."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        principal: Entity,
+        action: str,
+        resource: Entity,
+        context: dict[str, Any],
+        approved: dict[str, Any] | None,
+    ) -> None:
+        self._schema = schema_text(bundle_actions(bundle))
+        self._entities = entities(bundle)
+        self._asked = (principal, action, resource)
+        self._context = context
+        self._approved = approved
+
+    def examine(self, policy: ParsedPolicy) -> PolicyNote:
+        outcome, error = self._ask(policy.json, self._context)
+        with_approval = False
+        if outcome == "does not apply" and self._approved is not None:
+            with_approval = self._ask(policy.json, self._approved)[0] == "applies"
+        return PolicyNote(
+            id=policy.id,
+            effect=policy.effect,
+            where=policy.where,
+            reason=policy.annotations.get("reason", ""),
+            owner=policy.annotations.get("owner", ""),
+            outcome=outcome,
+            failed="" if outcome == "applies" else self._failed(policy),
+            error=error,
+            with_approval=with_approval,
+        )
+
+    def _ask(self, policy: Mapping[str, Any], context: dict[str, Any]) -> tuple[Outcome, str]:
+        # A forbid alone can not be told from no policy at all by its decision, but a permit can: only the conditions matter here.
+        alone = {**policy, "effect": "permit"}
+        engine = CedarEngine({PolicyId("alone"): alone}, self._schema, self._entities)
+        principal, action, resource = self._asked
+        verdict = engine.evaluate(principal, action, resource, context)
+        if verdict.errors:
+            return "error", verdict.errors[0]
+        return ("applies", "") if verdict.allowed else ("does not apply", "")
+
+    def _failed(self, policy: ParsedPolicy) -> str:
+        """The first condition at which the policy stops applying: conditions are added one by one, so guards still guard."""
+        parts = _conditions(policy.json)
+        for count in range(1, len(parts) + 1):
+            cut = {**policy.json, "conditions": parts[:count]}
+            if self._ask(cut, self._context)[0] != "applies":
+                return _condition_text(policy.json, parts[count - 1])
+        return ""
+
+
+def _conditions(policy: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The conditions, with each `when` taken apart at its `&&`."""
+    found: list[dict[str, Any]] = []
+    for condition in policy.get("conditions", ()):
+        waiting = [condition["body"]] if condition["kind"] == "when" else []
+        if not waiting:
+            found.append(condition)
+        while waiting:
+            body = waiting.pop()
+            if isinstance(body, dict) and body.keys() == {"&&"}:
+                waiting += [body["&&"]["right"], body["&&"]["left"]]
+            else:
+                found.append({"kind": "when", "body": body})
+    return found
+
+
+def _condition_text(policy: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
+    alone = {**policy, "conditions": [condition], "annotations": {}}
+    document = {"staticPolicies": {"alone": alone}, "templates": {}, "templateLinks": []}
+    text = " ".join(str(PolicySet.from_json_str(msgspec.json.encode(document).decode())).split())
+    at = text.find(f") {condition['kind']} {{")
+    return text[at + 2 :].rstrip("; ") if at >= 0 else ""
+
+
+# -- words -----------------------------------------------------------------------------------------------------------
+
+
+def _headline(found: Explanation) -> list[str]:
+    decision = found.decision
+    word = {"Allow": "allowed", "Deny": "denied", "NeedsApproval": "needs approval"}[type(decision).__name__]
+    lines = [f"{found.action}: {word} ({decision.reason.value})"]
+    lines += [f"  because: {error}" for error in decision.errors]
+    if not found.policies:
+        lines.append("  policy was not asked, or no policy's scope matches")
+    return lines
+
+
+def _determining(found: Explanation) -> list[str]:
+    by_id = {note.id: note for note in found.policies}
+    lines = []
+    for policy in found.decision.policies:
+        note = by_id.get(policy)
+        said = f": {note.reason}" if note and note.reason else ""
+        place = f" at {note.where}" if note else ""
+        lines.append(f"  {note.effect if note else 'policy'} {policy}{said}{place}")
+    return lines
+
+
+def _needed(found: Explanation) -> list[str]:
+    decision = found.decision
+    if isinstance(decision, Allow):
+        return []
+    lines = []
+    if isinstance(decision, NeedsApproval):
+        lines.append(f"  it runs once approved by {' or '.join(' and '.join(one) for one in decision.approvers)}")
+    lines += [f"  {note.id} could not be evaluated: {note.error}" for note in found.policies if note.outcome == "error"]
+    permits = [note for note in found.policies if note.effect == "permit" and note.outcome == "does not apply"]
+    lines += [_missing(note) for note in permits]
+    if not any(note.effect == "permit" for note in found.policies) and found.policies:
+        lines.append("  no permit is about this agent, action and thing at all")
+    return lines
+
+
+def _missing(note: PolicyNote) -> str:
+    hint = "; an approval would meet it" if note.with_approval else ""
+    return f"  permit {note.id} at {note.where} would allow it, but not met: {note.failed or 'its conditions'}{hint}"
