@@ -19,15 +19,15 @@ DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 
 
-def task(id="task_1", *, calls=1_000, value=None, expires=NOW + 3_600_000, opened=NOW):
+def task(task_id="task_1", *, calls=1_000, value=None, expires=NOW + 3_600_000, opened=NOW):
     return Task(
-        id=id, agent="agent", human="alice", purpose="support", trusted_text_digest=DIGEST, audience="http://127.0.0.1:8700",
+        id=task_id, agent="agent", human="alice", purpose="support", trusted_text_digest=DIGEST, audience="http://127.0.0.1:8700",
         opened_at_ms=opened, expires_at_ms=expires, budget=Budget(calls=calls, value=value or {}),
     )  # fmt: skip
 
 
-def opened(id="task_1", *, token="", **kwargs):
-    return TaskOpened(task=task(id, **kwargs), opened_by="operator", token=token)
+def opened(task_id="task_1", *, token="", **kwargs):
+    return TaskOpened(task=task(task_id, **kwargs), opened_by="operator", token=token)
 
 
 def received(request="req_1", *, task="task_1", digest=DIGEST):
@@ -66,15 +66,15 @@ def ended(execution="exec_1", outcome="executed"):
     return ExecutionEnded(execution=execution, outcome=outcome)
 
 
-def hold(id="hold_1", *, task="task_1", digest=DIGEST, at=NOW, expires=NOW + 900_000):
+def hold(hold_id="hold_1", *, task="task_1", digest=DIGEST, at=NOW, expires=NOW + 900_000):
     return Hold(
-        id=id, request="req_1", digest=digest, task=task, agent="agent", human="alice", kind=ActionKind.TOOL, server="files",
+        id=hold_id, request="req_1", digest=digest, task=task, agent="agent", human="alice", kind=ActionKind.TOOL, server="files",
         name="write_file", groups=(("admins",),), opened_at_ms=at, expires_at_ms=expires,
     )  # fmt: skip
 
 
-def held(id="hold_1", **kwargs):
-    return HoldOpened(hold=hold(id, **kwargs))
+def held(hold_id="hold_1", **kwargs):
+    return HoldOpened(hold=hold(hold_id, **kwargs))
 
 
 def approved(hold_id="hold_1", *, digest=DIGEST, expires=NOW + 600_000):

@@ -4,6 +4,14 @@ import asyncio
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from lictor.model.approval import HoldStatus
+from lictor.model.errors import ConflictError, StoreError
+from lictor.model.reasons import Reason
+from lictor.model.record import ApproverEnrolled, BundleActivated, HoldDenied, HoldExpired, TaskClosed, decode_entry
+from lictor.records.verify import verify_log
+from lictor.stores.memory import MemoryStore
+from lictor.stores.sqlite import SqliteStore
 from store_samples import (
     DIGEST,
     NOW,
@@ -19,14 +27,6 @@ from store_samples import (
     received,
     started,
 )
-
-from lictor.model.approval import HoldStatus
-from lictor.model.errors import ConflictError, StoreError
-from lictor.model.reasons import Reason
-from lictor.model.record import ApproverEnrolled, BundleActivated, HoldDenied, HoldExpired, TaskClosed, decode_entry
-from lictor.records.verify import verify_log
-from lictor.stores.memory import MemoryStore
-from lictor.stores.sqlite import SqliteStore
 
 
 @pytest.fixture(params=["memory", "sqlite"])

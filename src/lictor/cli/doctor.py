@@ -87,7 +87,9 @@ def _bundle(given: str | None) -> list[Check]:
     try:
         bundle = house.bundle
         count = len(bundle.policies) if bundle else 0
-        checks = [Check(name="bundle", state="ok", text=f"{path}: {count} policies, {len(house.settings.servers)} servers")]
+        checks = [
+            Check(name="bundle", state="ok", text=f"{path}: {count} policies, {len(house.settings.servers)} servers")
+        ]
         enrolled = [person for person in (bundle.approvers if bundle else {}) if house.store.enrolled(person)]
         if not enrolled:
             checks.append(
@@ -141,5 +143,7 @@ def _clients() -> list[Check]:
             text = f"{config.path}: not behind Lictor: {', '.join([*bare, *remote])}"
             checks.append(Check(name="client", state="warn", text=text, remedy="lictor wrap"))
         elif plan.entries:
-            checks.append(Check(name="client", state="ok", text=f"{config.path}: {len(plan.entries)} servers, all wrapped"))
+            checks.append(
+                Check(name="client", state="ok", text=f"{config.path}: {len(plan.entries)} servers, all wrapped")
+            )
     return checks or [Check(name="client", state="ok", text="no MCP client configuration on this machine")]

@@ -17,7 +17,9 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", nargs="?", default="lictor", help="where to write it (default: ./lictor)")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--no-approver", action="store_true", help="do not mint an approver secret for you now")
-    parser.epilog = "Nothing that exists is overwritten. Keep the folder under version control; its .lictor part is not for it."
+    parser.epilog = (
+        "Nothing that exists is overwritten. Keep the folder under version control; its .lictor part is not for it."
+    )
     parser.set_defaults(run=lambda args: asyncio.run(_init(args)))
 
 
@@ -49,7 +51,9 @@ async def _init(args: argparse.Namespace) -> int:
     out.line(f"{out.good('wrote')} {folder}/  ({len(files)} files, checked and in force)")
     if secret:
         out.line()
-        out.line(f"You ({human}) approve held actions with this secret. It is shown once; keep it where no agent can read it:")
+        out.line(
+            f"You ({human}) approve held actions with this secret. It is shown once; keep it where no agent can read it:"
+        )
         out.line()
         out.line(f"  {secret}")
     out.line()

@@ -9,8 +9,12 @@ import asyncio
 import getpass
 import sys
 
+from collections.abc import Mapping
+
 from lictor.cli.main import common
 from lictor.cli.output import Exit
+from lictor.model.agent import Agent
+from lictor.model.ids import AgentId
 
 
 def add(_: str, parser: argparse.ArgumentParser) -> None:
@@ -18,7 +22,7 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     common(parser)
     parser.add_argument("--server", required=True, metavar="NAME", help="the server's name in the catalogue")
     parser.add_argument(
-        "--agent", default="local", help="the agent of agents.toml that this client is (default: local)"
+        "--agent", default="", help="the agent of agents.toml that this client is (default: the only one)"
     )
     parser.add_argument("--purpose", default="", help="declared purpose of the task (default: the first one declared)")
     parser.add_argument("--text", default="", help="what the person asked, in their words")
@@ -38,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 async def _run(args: argparse.Namespace, command: list[str]) -> int:
     from lictor.app import Runtime, bundle_path, open_house, servers_of
     from lictor.config import ServerSettings
-    from lictor.model.ids import AgentId, HumanId, ServerName
+    from lictor.model.ids import HumanId, ServerName
     from lictor.model.task import Budget
     from lictor.pep.mcp.downstream.stdio import serve_stdio
 
@@ -54,7 +58,7 @@ async def _run(args: argparse.Namespace, command: list[str]) -> int:
     async with runtime.running():
         user = f"os:{getpass.getuser()}"
         opened = await house.tasks.open(
-            agent=AgentId(args.agent),
+            agent=_agent(args.agent, house.policy.current().agents),
             human=HumanId(user),
             purpose=args.purpose or (house.bundle.purposes[0] if house.bundle else ""),
             trusted_text=args.text,
@@ -69,3 +73,10 @@ async def _run(args: argparse.Namespace, command: list[str]) -> int:
         finally:
             await house.tasks.close(opened.task.id, by=user)
     return Exit.OK
+
+
+def _agent(named: str, registered: Mapping[AgentId, Agent]) -> AgentId:
+    """The agent this client is; with several registered it has to be said which."""
+    if named or len(registered) != 1:
+        return AgentId(named)
+    return next(iter(registered))

@@ -60,7 +60,7 @@ def build_context(
         },
         "user": {"id": state.task.human},
         "effect": {"class": entry.effect.value, "reversible": entry.reversible, "idempotent": entry.idempotent},
-        "labels": list(state.labels),
+        "labels": families(state.labels),
         "now": moment(snapshot.at_ms),
     }
     if destination is not None:
@@ -75,6 +75,11 @@ def build_context(
         used = state.value_used.get(value.currency, 0)
         context["value"] = {"amount": value.amount, "currency": value.currency, "task_total": used + value.amount}
     return context
+
+
+def families(labels: tuple[str, ...]) -> list[str]:
+    """Labels with their families: who has seen `untrusted:web` has seen `untrusted`. Sorted."""
+    return sorted({*labels, *(label.partition(":")[0] for label in labels)})
 
 
 def approval_fact(approval: Approval, groups: tuple[str, ...]) -> dict[str, Any]:

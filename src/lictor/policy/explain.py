@@ -1,7 +1,7 @@
 """Why a decision is what it is, and what would have been needed, in plain words.
 
-Decides again, with the very `decide`, and then asks the engine about each policy in scope alone. For operators: nothing of this is ever
-shown to an agent. Refuses to know the store; it is handed request and snapshot.
+Decides again, with the very `decide`, then asks the engine about each policy in scope alone. For operators: nothing of this is
+ever shown to an agent. Refuses to know the store; it is handed request and snapshot.
 """
 
 from collections.abc import Mapping
@@ -212,9 +212,8 @@ def _determining(found: Explanation) -> list[str]:
     lines = []
     for policy in found.decision.policies:
         note = by_id.get(policy)
-        said = f": {note.reason}" if note and note.reason else ""
-        place = f" at {note.where}" if note else ""
-        lines.append(f"  {note.effect if note else 'policy'} {policy}{said}{place}")
+        said = f" ({note.where}): {note.reason}".rstrip(": ") if note else ""
+        lines.append(f"  {note.effect if note else 'policy'} {policy}{said}")
     return lines
 
 
@@ -235,4 +234,5 @@ def _needed(found: Explanation) -> list[str]:
 
 def _missing(note: PolicyNote) -> str:
     hint = "; an approval would meet it" if note.with_approval else ""
-    return f"  permit {note.id} at {note.where} would allow it, but not met: {note.failed or 'its conditions'}{hint}"
+    failed = note.failed or "its conditions"
+    return f"  permit {note.id} ({note.where}) would allow it, but this is not met: {failed}{hint}"

@@ -12,8 +12,9 @@ import msgspec
 
 from lictor.model.action import ActionRequest, SealedArguments
 from lictor.model.canonical import sha256_digest
-from lictor.model.errors import LictorError
+from lictor.model.errors import CallerError, LictorError
 from lictor.model.ids import ArgumentsDigest, PolicyRevision, RequestId
+from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, RequestReceived, decode_entry
 from lictor.model.snapshot import Snapshot, snapshot_digest
 from lictor.pdp.decide import Pdp, decide
@@ -104,19 +105,44 @@ class Replay:
             return f"bundle {revision} does not compile any more: {error}"
 
 
-def _decide_again(pdp: Pdp, asked: RequestReceived, recorded: DecisionMade, payload: Payload) -> DecisionMade:
-    """Rebuild request and snapshot from the record, check every digest on the way, decide."""
-    arguments = SealedArguments(payload.arguments, ArgumentsDigest(sha256_digest(payload.arguments)))
-    request = ActionRequest.make(
+def recorded_facts(store: RecordStore, request_id: RequestId) -> tuple[ActionRequest, Snapshot]:
+    """What one recorded request was decided on.
+
+    Raises:
+        CallerError: there is no such request, or its payload was erased.
+    """
+    payload = store.payload(request_id)
+    asked = next(
+        (
+            record
+            for entry in store.entries()
+            if isinstance(record := decode_entry(entry.data).record, RequestReceived) and record.request == request_id
+        ),
+        None,
+    )
+    if payload is None or asked is None:
+        raise CallerError(
+            Reason.INVALID_ARGUMENTS, f"no request {request_id[:64]!r} can be read back", remedy="see: lictor log show"
+        )
+    return _rebuilt(asked, payload), Snapshot.decode(payload.snapshot)
+
+
+def _rebuilt(asked: RequestReceived, payload: Payload) -> ActionRequest:
+    return ActionRequest.make(
         id=asked.request,
         kind=asked.kind,
         server=asked.server,
         name=asked.name,
-        arguments=arguments,
+        arguments=SealedArguments(payload.arguments, ArgumentsDigest(sha256_digest(payload.arguments))),
         agent=asked.agent,
         human=asked.human,
         task=asked.task,
     )
+
+
+def _decide_again(pdp: Pdp, asked: RequestReceived, recorded: DecisionMade, payload: Payload) -> DecisionMade:
+    """Rebuild request and snapshot from the record, check every digest on the way, decide."""
+    request = _rebuilt(asked, payload)
     if received(request) != asked:
         return msgspec.structs.replace(recorded, errors=("the sealed arguments are not those of the record",))
     if snapshot_digest(payload.snapshot) != recorded.snapshot:

@@ -59,7 +59,8 @@ class Timeline:
     def quote(self, label: str, text: str, width: int = 92) -> None:
         """What somebody was told, wrapped, made safe for a terminal."""
         for index, line in enumerate(textwrap.wrap(safe(text, 600), width)):
-            self._out.line(f"     {self._out.dim(f'{label if index == 0 else "":<8}')} {line}")
+            name = label if index == 0 else ""
+            self._out.line(f"     {self._out.dim(name.ljust(8))} {line}")
 
     def _newest(self) -> Told:
         size = self._store.size()

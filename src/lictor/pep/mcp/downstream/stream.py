@@ -62,6 +62,9 @@ class ResponseStream:
 
     async def finish(self, message: bytes, status: int, headers: tuple[tuple[bytes, bytes], ...] = ()) -> None:
         """Send the answer and end. `status` and `headers` count only while nothing was sent."""
+        if self._lock is not None:
+            async with self._lock:  # a stream may be beginning in another task
+                pass
         if self.done:
             return
         if self.started:
@@ -94,9 +97,9 @@ class ResponseStream:
             if self.done or (self.gone and not last):
                 return False
             if not self.started:
-                self.started = True
                 fields = [*_SSE_HEADERS, *self.headers]
                 await self._send({"type": "http.response.start", "status": 200, "headers": fields})
+                self.started = True
             self.done = last
             if data or last:
                 await self._send({"type": "http.response.body", "body": data, "more_body": not last})

@@ -1,0 +1,174 @@
+"""`tests/*.toml` into cases.
+
+A case names a real tool, or a *thing* its own file declares to stand in for one, so that rules about classes can be tested before
+there is a catalogue. Refuses to know decisions; `cases.py` runs what is read here.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+
+from lictor.model.action import ActionKind, SealedArguments
+from lictor.model.catalog import CatalogEntry
+from lictor.model.errors import CallerError
+from lictor.model.ids import AgentId, HumanId, ServerName
+from lictor.model.reasons import Reason
+from lictor.policy.cases import ANSWERS, Case, Suite
+from lictor.policy.catalogue import Definitions, pin_of, read_thing
+from lictor.policy.documents import Document, convert, only_keys, read_toml, tables
+from lictor.policy.load import is_test
+from lictor.policy.problems import Problems, quote
+
+STAND_IN: Final = ServerName("_things")
+"""Server of the things that test files declare; no real server can have this name."""
+_TARGETS: Final = ("tool", "resource", "prompt", "feature", "thing")
+
+
+class _Uri(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    server: str
+    uri: str
+
+
+class _CaseTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    name: str
+    expect: str
+    agent: str = ""
+    human: str = ""
+    purpose: str = ""
+    tool: str = ""
+    resource: _Uri | None = None
+    prompt: str = ""
+    feature: str = ""
+    thing: str = ""
+    arguments: dict[str, Any] = {}
+    labels: tuple[str, ...] = ()
+    approval: tuple[str, ...] = ()
+    approved_by: str = ""
+    budget: dict[str, int] = {}
+    value_used: dict[str, int] = {}
+    calls_used: int = 0
+    changed: bool = False
+    now: datetime | None = None
+    reason: str = ""
+    groups: tuple[tuple[str, ...], ...] = ()
+    policies: tuple[str, ...] = ()
+
+
+class _Defaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    agent: str = ""
+    human: str = ""
+    purpose: str = ""
+
+
+def read_suites(files: Mapping[str, bytes]) -> tuple[Suite, ...]:
+    """Every `tests/*.toml` among a bundle's files.
+
+    Raises:
+        BundleRefused: with every fault.
+    """
+    problems = Problems()
+    documents = [read_toml(path, files[path], problems) for path in sorted(filter(is_test, files))]
+    suites = tuple(_suite(document, problems) for document in documents if document)
+    problems.raise_if_any()
+    return suites
+
+
+def _suite(document: Document, problems: Problems) -> Suite:
+    only_keys(document, ("things", "defaults", "case"), problems)
+    things: list[CatalogEntry] = []
+    definitions: Definitions = {}
+    for name in tables(document, "things", problems):
+        entry = read_thing(document, STAND_IN, ("things", name), problems)
+        if entry is not None:
+            definition = _stand_in(entry)
+            definitions[entry.kind, entry.server, entry.name] = definition
+            things.append(msgspec.structs.replace(entry, pin=pin_of(definition)))
+    defaults = convert(document, ("defaults",), document.raw.get("defaults", {}), _Defaults, problems) or _Defaults()
+    raw = document.raw.get("case", [])
+    if not isinstance(raw, list) or not raw:
+        problems.add(document.file, "there is no case", "write [[case]] with name, a target and expect")
+        raw = []
+    known = {thing.name for thing in things}
+    cases = [_case(document, index, item, defaults, known, problems) for index, item in enumerate(raw)]
+    return Suite(
+        file=document.file,
+        cases=tuple(case for case in cases if case),
+        things=tuple(things),
+        definitions=definitions,
+    )
+
+
+def _stand_in(entry: CatalogEntry) -> dict[str, Any]:
+    """A definition that takes anything, and declares what the selectors point at."""
+    pointers = [entry.destination.url] if entry.destination else []
+    if entry.value:
+        pointers += [entry.value.amount, entry.value.currency]
+    declared = {pointer.split("/")[1]: True for pointer in pointers if pointer.startswith("/")}
+    return {"name": entry.name, "inputSchema": {"type": "object", "properties": declared, "additionalProperties": True}}
+
+
+def _case(
+    document: Document, index: int, raw: Any, defaults: _Defaults, known: set[str], problems: Problems
+) -> Case | None:
+    path = ("case", index)
+    table = convert(document, path, raw, _CaseTable, problems)
+    where = document.lines.where(path)
+    if table is None:
+        return None
+    if table.expect not in ANSWERS:
+        problems.add(document.lines.where((*path, "expect")), f"expect is one of {', '.join(ANSWERS)}")
+    if table.reason and table.reason not in set(Reason):
+        problems.add(document.lines.where((*path, "reason")), f"{quote(table.reason)} is no reason code")
+    named = [target for target in _TARGETS if getattr(table, target)]
+    if len(named) != 1:
+        problems.add(where, f"case {quote(table.name)} must name exactly one of {', '.join(_TARGETS)}")
+        return None
+    if table.thing and table.thing not in known:
+        problems.add(where, f"thing {quote(table.thing)} is not declared in this file", f"add [things.{table.thing}]")
+    kind, server, thing, arguments = _target(table)
+    try:
+        sealed = SealedArguments.seal(arguments)
+    except (CallerError, TypeError) as error:
+        problems.add(where, f"the arguments have no canonical form: {quote(str(error))}", "use strings for dates")
+        return None
+    return Case(
+        where=where,
+        name=table.name,
+        kind=kind,
+        server=ServerName(server),
+        thing=thing,
+        arguments=sealed,
+        agent=AgentId(table.agent or defaults.agent),
+        human=HumanId(table.human or defaults.human),
+        purpose=table.purpose or defaults.purpose,
+        labels=tuple(sorted({*table.labels, *(label.partition(":")[0] for label in table.labels)})),
+        approval=tuple(sorted(set(table.approval))),
+        approved_by=table.approved_by,
+        budget=table.budget,
+        value_used=table.value_used,
+        calls_used=table.calls_used,
+        changed=table.changed,
+        now_ms=_moment(table.now),
+        expect=table.expect,
+        reason=table.reason,
+        groups=table.groups,
+        policies=table.policies,
+    )
+
+
+def _target(table: _CaseTable) -> tuple[ActionKind, str, str, dict[str, Any]]:
+    if table.resource is not None:
+        return ActionKind.RESOURCE, table.resource.server, table.resource.uri, {"uri": table.resource.uri}
+    if table.thing:
+        return ActionKind.TOOL, STAND_IN, table.thing, table.arguments
+    kind = ActionKind.TOOL if table.tool else ActionKind.PROMPT if table.prompt else ActionKind.FEATURE
+    server, _, name = (table.tool or table.prompt or table.feature).partition("/")
+    return kind, server, name, table.arguments
+
+
+def _moment(now: datetime | None) -> int | None:
+    if now is None:
+        return None
+    return int((now if now.tzinfo else now.replace(tzinfo=UTC)).timestamp() * 1_000)
