@@ -72,4 +72,6 @@ def resource_problem(pattern: str) -> str:
         return f"a resource is a URI of at most {MAX_URI} printable ASCII characters"
     if "*" in pattern[:-1]:
         return "only a last `*` is a pattern, meaning every URI with that beginning"
+    if ":" not in pattern:
+        return "a URI begins with its scheme, such as file:"
     return ""

@@ -14,6 +14,8 @@ from lictor.protocol.display import Shown, TokenKind, render, show
 
 MIN_WIDTH = 40
 AGENT_MARK = "written by the agent, not verified"
+_SHORT = 200
+"""Bytes up to which a one-line text without warnings stands alone; longer ones come with size, digest and line numbers."""
 _CLIPPED = "NOT COMPLETE: part of this text is not shown"
 
 
@@ -45,6 +47,9 @@ def _rows(field: Field, columns: int) -> Iterator[str]:
     agent = field.origin == "agent"
     bar = "┊" if agent else "│"
     yield from _wrapped(render(field.label), "┌─ ", f"{bar}   ", columns)
+    if not agent and shown.complete and not shown.warnings and shown.lines == 1 and shown.size <= _SHORT:
+        yield from _wrapped(shown.text, "└  ", "└┆ ", columns)  # short and plain: nothing to measure
+        return
     lines = "1 line" if shown.lines == 1 else f"{shown.lines} lines"
     notes = [f"{lines}, {shown.size} bytes, {shown.characters} characters", shown.digest]
     notes += [f"! {warning.text}" for warning in shown.warnings]

@@ -16,6 +16,7 @@ class Told:
     outcome: str
     reason: str
     policies: tuple[str, ...]
+    approvers: tuple[tuple[str, ...], ...]
     hold: str
     executed: str
 
@@ -49,7 +50,8 @@ class Timeline:
         told = self._newest()
         paint = {"allow": self._out.good, "deny": self._out.bad}.get(told.outcome, self._out.warm)
         word = {"allow": "ALLOW", "deny": "DENY", "needs_approval": "HOLD"}.get(told.outcome, told.outcome)
-        policies = ", ".join(told.policies) or "no policy permits it"
+        waits = " or ".join("+".join(groups) for groups in told.approvers)
+        policies = f"waits for a person of: {waits}" if waits else ", ".join(told.policies) or "no policy permits it"
         self._out.line(f"     {self._out.dim('lictor  ')} {paint(word)}  {told.reason}  {self._out.dim(policies)}")
         for policy in told.policies:
             if policy in self._why:
@@ -79,7 +81,12 @@ class Timeline:
                 case _:
                     pass
         if made is None:
-            return Told(outcome="nothing", reason="no decision was recorded", policies=(), hold="", executed="")
+            return Told(outcome="nothing", reason="not recorded", policies=(), approvers=(), hold="", executed="")
         return Told(
-            outcome=made.outcome, reason=made.reason, policies=tuple(made.policies), hold=hold, executed=executed
+            outcome=made.outcome,
+            reason=made.reason,
+            policies=made.policies,
+            approvers=made.approvers,
+            hold=hold,
+            executed=executed,
         )
