@@ -17,7 +17,10 @@ from lictor.policy.load import load_bundle
 
 NOW = int(datetime(2026, 11, 21, 12, tzinfo=UTC).timestamp() * 1000)
 
-READ = {"name": "read_file", "inputSchema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}}
+READ = {
+    "name": "read_file",
+    "inputSchema": {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]},
+}
 WRITE = {
     "name": "write-file/v1.2",
     "description": "Writes.",
@@ -28,10 +31,17 @@ WRITE = {
     },
 }
 ERASE = {"name": "erase", "inputSchema": {"type": "object", "properties": {}}}
-FETCH = {"name": "fetch", "inputSchema": {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]}}
+FETCH = {
+    "name": "fetch",
+    "inputSchema": {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"]},
+}
 PAY = {
     "name": "pay",
-    "inputSchema": {"type": "object", "properties": {"amount": {"type": "string"}, "to": {"type": "string"}}, "required": ["amount"]},
+    "inputSchema": {
+        "type": "object",
+        "properties": {"amount": {"type": "string"}, "to": {"type": "string"}},
+        "required": ["amount"],
+    },
 }
 ASK = {"name": "ask", "arguments": [{"name": "topic", "required": True}]}
 

@@ -4,7 +4,7 @@ Everything between the HTTP bytes and the servers' side of the seam is the real 
 """
 
 import contextlib
-import os
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -39,7 +39,8 @@ from lictor.testing.clock import ManualClock
 SERVERS = tuple(sorted(fixture.upstream_definitions()))
 UPSTREAM_SECRET = "sk-live-4f1c9d2e77aa"
 """A managed secret: it belongs to the gateway and must never be seen (U4)."""
-BUDGET = Budget(calls=1_000, value={"EUR": 100_000, "USD": 100_000})
+BUDGET = Budget(calls=10_000, value={"EUR": 100_000_000, "USD": 100_000_000})
+"""Far above the fixture's limits, so that no refusal is the budget's unless a case is about it."""
 AGENT_OF_USER = {"alice": "A1", "bob": "A1", "eve": "A1"}
 HOST = "127.0.0.1:8700"
 
@@ -177,6 +178,18 @@ class World:
         """Wait until every outcome is written."""
         for gateway in self.gateways:
             await gateway.runtime.execute.drain()
+
+    async def restart(self) -> None:
+        """The first gateway again, with whatever servers there are now, on the same log."""
+        await self.main.runtime.connections.close()
+        await self.settle()
+        policy = self.main.house.policy.current()
+        fresh = self._gateway()
+        fresh.house.policy.swap(policy)
+        self.main.runtime.instance.close()
+        if self.durable:
+            self.main.store.inner.close()
+        self.gateways[0] = fresh
 
     async def stop(self) -> None:
         """End it all."""
@@ -339,17 +352,16 @@ def public(tool: str) -> str:
 
 def encode(message: Any) -> bytes:
     """JSON as any client writes it; a lone surrogate goes out as its escape."""
-    import json  # noqa: PLC0415 - the reader under test is elsewhere; here the standard one writes
-
     return json.dumps(message, ensure_ascii=True, separators=(",", ":")).encode("ascii")
 
 
 @contextlib.contextmanager
-def opened(*, durable: bool) -> Iterator[World]:
-    """A world on a folder of its own, with the application's edges in its hands."""
-    base = "/dev/shm" if os.path.isdir("/dev/shm") and not durable else None
-    with tempfile.TemporaryDirectory(prefix="case-", dir=base) as folder:
-        world = World(Path(folder), durable)
+def opened(*, durable: bool, folder: Path | None = None) -> Iterator[World]:
+    """A world on a folder of its own (or a given one), with the application's edges in its hands."""
+    with contextlib.ExitStack() as stack:
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="case-", ignore_cleanup_errors=True)))
+        world = World(folder, durable)
         world.secrets.append(UPSTREAM_SECRET)
         with (
             patch.object(application, "connector", world.connector),

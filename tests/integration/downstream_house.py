@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,7 +71,9 @@ class StubServer:
         self.listening: Notify | None = None
         self.alive = True
 
-    async def request(self, method: str, params: dict[str, Any], *, sealed_arguments: bytes | None = None, **options: Any) -> Reply:
+    async def request(
+        self, method: str, params: dict[str, Any], *, sealed_arguments: bytes | None = None, **options: Any
+    ) -> Reply:
         if method == "tools/list":
             return Reply(result=json.dumps({"tools": TOOLS}).encode())
         if method != "tools/call":
@@ -110,6 +113,12 @@ class StubServer:
         self.alive = False
 
 
+async def until(happened: Callable[[], object]) -> None:
+    """Wait for something that has no event; the caller bounds it."""
+    while not happened():  # noqa: ASYNC110 - a test looks from outside
+        await asyncio.sleep(0.01)
+
+
 def bundle_files() -> dict[str, bytes]:
     tools = "".join(
         f'[tools.{tool["name"]}]\neffect = "{"write" if tool["name"] == "denied" else "read"}"\npin = "{pin_of(tool)}"\n'
@@ -136,7 +145,9 @@ class TestHouse:
 
     __test__ = False
 
-    def __init__(self, *, era: Era = Era.LEGACY, limits: Limits | None = None, store: MemoryStore | None = None) -> None:
+    def __init__(
+        self, *, era: Era = Era.LEGACY, limits: Limits | None = None, store: MemoryStore | None = None
+    ) -> None:
         self.settings = TestSettings(limits or Limits())
         limits = self.settings.limits
         self.store = store or MemoryStore()

@@ -42,6 +42,7 @@ _AHEAD = 100
 """Lines looked ahead, in sum of both sides, for the place where two texts run together again."""
 
 _SERVER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _REMOTE_KEYS = ("url", "httpUrl", "serverUrl")
 _REMOTE_TYPES = frozenset({"http", "sse", "streamable-http", "streamablehttp", "ws"})
 _EXECUTABLES = frozenset({"lictor", "lictor.exe"})
@@ -149,7 +150,7 @@ def plan(config: ClientConfig, lictor_command: str, bundle: Path | None) -> Plan
     for keys, server in found:
         entry = _plan_entry(document, keys, server, lictor_command, names)
         if entry.action == "wrap":
-            prefix = ["run", "--server", entry.server, *options, "--"]
+            prefix = ["run", "--server", entry.server, *options, *_pass_env(server), "--"]
             document.wrap(keys, lictor_command, prefix)
             _at(expected, keys).update(
                 command=lictor_command, args=[*prefix, server["command"], *server.get("args", [])]
@@ -398,6 +399,13 @@ def _plan_entry(
     return Entry(name=name, where=keys, action="wrap", server=mapped, note="" if mapped == name else f"as {mapped}")
 
 
+def _pass_env(server: Mapping[str, Any]) -> list[str]:
+    """Options that hand the entry's own variables on to the server; of the rest of its environment a server gets little."""
+    env = server.get("env")
+    names = [name for name in env if _VARIABLE.fullmatch(name)] if isinstance(env, Mapping) else []
+    return [word for name in names for word in ("--pass-env", name)]
+
+
 def _taken_names(found: Sequence[tuple[KeyPath, Mapping[str, Any]]], known: Collection[str]) -> dict[str, str]:
     """Server names that wrapped entries use already, to the client's names for them."""
     taken: dict[str, str] = {}
@@ -422,11 +430,12 @@ def _named_server(server: Mapping[str, Any]) -> str:
 
 def _prefix_length(args: Sequence[str]) -> int:
     """How many words `plan` put before the original command; 0 when the entry is not in that form."""
-    for end in (3, 5):
-        form = args[:2] == ["run", "--server"] and (end == 3 or args[3:4] == ["--bundle"])
-        if form and len(args) > end + 1 and args[end] == "--" and _SERVER_NAME.fullmatch(args[2]):
-            return end + 1
-    return 0
+    if args[:2] != ["run", "--server"] or len(args) < 3 or not _SERVER_NAME.fullmatch(args[2]):
+        return 0
+    end = 5 if args[3:4] == ["--bundle"] else 3
+    while args[end : end + 1] == ["--pass-env"]:
+        end += 2
+    return end + 1 if len(args) > end + 1 and args[end] == "--" else 0
 
 
 def _reverse(config: ClientConfig, text: str, known: Collection[str]) -> tuple[tuple[Entry, ...], str]:

@@ -246,4 +246,4 @@ def _plausible(hold: str) -> bool:
 
 
 def _redirect_headers() -> dict[str, str]:
-    return {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return {"Cache-Control": "no-store", "Referrer-Policy": "same-origin"}

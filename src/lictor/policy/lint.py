@@ -4,6 +4,7 @@ An error means that a policy does not do what it says; a warning that a person s
 decides anything.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,11 +21,12 @@ from lictor.policy.compile import bundle_actions
 from lictor.policy.lintrules import RULES, Known, Severity
 from lictor.policy.linttext import foreign_words, hidden_characters, mixed_script
 from lictor.policy.names import CLASSES, KNOWN_LABELS
-from lictor.policy.problems import quote
+from lictor.policy.problems import Problems, quote
 from lictor.policy.reach import action_keys, agent_keys, policy_trees, thing_keys
 from lictor.policy.text import ParsedPolicy
 
 MAX_FINDINGS: Final = 1_000
+_FOR_ACTION: Final = re.compile(r' for Action::"(?:[^"\\]|\\.)*"')
 _TEXT_FILES: Final = (".cedar", ".toml")
 
 
@@ -72,6 +74,21 @@ def lint_bundle(bundle: Bundle) -> tuple[Finding, ...]:
     return tuple(sorted(set(found), key=_place)[:MAX_FINDINGS])
 
 
+def refuse_invalid(bundle: Bundle) -> None:
+    """Refuse a bundle whose policies fail strict validation: a forbid with a mistyped action would simply never fire.
+
+    Raises:
+        BundleRefused: with every such policy.
+        OperatorError: the bundle does not compile.
+    """
+    problems = Problems()
+    for finding in _validate(bundle, bundle_actions(bundle)):
+        problems.add(
+            finding.where, f"{finding.message} in {finding.policy or 'the policies'}", "see: lictor policy check"
+        )
+    problems.raise_if_any()
+
+
 def has_errors(findings: Sequence[Finding]) -> bool:
     """Whether a check fails."""
     return any(finding.severity == "error" for finding in findings)
@@ -81,14 +98,24 @@ def _validate(bundle: Bundle, actions: Sequence[ActionType]) -> Iterator[Finding
     """The engine's strict validation. It names policies by position, so we hand it ours in order."""
     schema = Schema.from_str(schema_text(actions, phantoms=True))
     text = "\n".join(policy.text for policy in bundle.policies)
-    result = validate_policies(text, schema)
+    result = validate_policies(text, schema, release_gil=True)
+    actions_of: dict[tuple[int, str], list[str]] = {}
     for error in result.errors:
         position = str(error.policy_id).removeprefix("policy")
-        policy = bundle.policies[int(position)] if position.isdigit() and int(position) < len(bundle.policies) else None
+        number = int(position) if position.isdigit() and int(position) < len(bundle.policies) else -1
         message = " ".join(str(error.error).split()).removeprefix(f"for policy `{error.policy_id}`, ")[:400]
-        where = policy.where if policy else "policies"
+        # The engine says the same of each action a scope reaches: one finding, with how many actions it is about.
+        found = actions_of.setdefault((number, _FOR_ACTION.sub("", message)), [])
+        found += _FOR_ACTION.findall(message)
+    for (number, message), names in actions_of.items():
+        policy = bundle.policies[number] if number >= 0 else None
+        more = f" (and {len(names) - 1} more actions)" if len(names) > 1 else ""
         yield Finding(
-            rule="invalid", severity="error", where=where, message=message, policy=policy.id if policy else ""
+            rule="invalid",
+            severity="error",
+            where=policy.where if policy else "policies",
+            message=f"{message}{sorted(names)[0] if names else ''}{more}",
+            policy=policy.id if policy else "",
         )
     if not result.validation_passed and not result.errors:
         yield Finding(rule="invalid", severity="error", where="policies", message="strict validation failed")

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-import ada_url
 import msgspec
 
 from lictor.model.agent import Agent
+from lictor.model.catalog import DestinationSelector
+from lictor.model.errors import CallerError
 from lictor.model.ids import AgentId, HumanId
-from lictor.pdp.normalise import Directory, valid_host_pattern
+from lictor.pdp.normalise import Directory, destination_of, valid_host_pattern
 from lictor.policy.documents import Document, convert, only_keys, tables
 from lictor.policy.names import human_problem, name_problem
 from lictor.policy.problems import Problems, quote
@@ -124,8 +125,8 @@ def host_problem(pattern: str) -> str:
     if wild and ("." not in host or host.startswith("[") or host.replace(".", "").isdigit()):
         return "a wildcard needs a domain of two labels at least"
     try:
-        normal = ada_url.URL(f"https://{host}/").hostname
-    except ValueError:
+        normal = destination_of(DestinationSelector(url="/url"), {"url": f"https://{host}/"}, Directory()).host
+    except CallerError:
         return "this is no host"
     return "" if normal == host else f"URLs have this host as {quote(normal)}: write it so"
 

@@ -17,6 +17,7 @@ from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 from lictor.policy.bundle import Bundle
 from lictor.policy.guard import MAX_FILE_BYTES
+from lictor.policy.lint import refuse_invalid
 from lictor.policy.load import is_known, load_bundle, policy_texts
 from lictor.policy.problems import Problems
 from lictor.policy.text import ParsedPolicy, parse_policies
@@ -52,7 +53,9 @@ class BundleFolder:
             BundleRefused: with every fault found; nothing of the bundle is used.
         """
         files = self.read()
-        return load_bundle(files, self.parse(files))
+        bundle = load_bundle(files, self.parse(files))
+        refuse_invalid(bundle)
+        return bundle
 
     def read(self) -> dict[str, bytes]:
         """Every file by relative POSIX path; names that begin with a dot are ignored.

@@ -31,7 +31,7 @@ CLAUDE_WRAPPED = """{
   "mcpServers": {
     "git": {
       "command": "/opt/bin/lictor",
-      "args": ["run", "--server", "git", "--", "uvx", "mcp-server-git", "--repository", "."],
+      "args": ["run", "--server", "git", "--pass-env", "TOKEN", "--", "uvx", "mcp-server-git", "--repository", "."],
       "env": {"TOKEN": "s\\u00e9cret"}
     },
     "docs": {"type": "http", "url": "https://example.com/mcp"}
@@ -136,7 +136,9 @@ def test_codex_keeps_comments_and_quotes(tmp_path):
     """TOML: comments, layout, quoting and order of tables stay."""
     plan = _plan(_write(tmp_path, ".codex/config.toml", CODEX))
     lead = "\n    "
-    prefix = f",{lead}".join(['"run"', '"--server"', '"git"', '"--"', "'C:\\Tools\\uvx.exe'"])
+    prefix = f",{lead}".join(
+        ['"run"', '"--server"', '"git"', '"--pass-env"', '"TOKEN"', '"--"', "'C:\\Tools\\uvx.exe'"]
+    )
     expected = (
         CODEX.replace("command = 'C:\\Tools\\uvx.exe'", f'command = "{LICTOR}"')
         .replace('"mcp-server-git"', f'{prefix},{lead}"mcp-server-git"')
@@ -202,7 +204,13 @@ def test_the_bundle_is_named_absolutely(claude, tmp_path, monkeypatch):
     """Clients start servers from anywhere, so a relative bundle folder is made absolute."""
     monkeypatch.chdir(tmp_path)
     args = json.loads(_plan(claude, bundle=Path("b")).after)["mcpServers"]["git"]["args"]
-    assert args[:7] == ["run", "--server", "git", "--bundle", str(tmp_path / "b"), "--", "uvx"]
+    assert args[:9] == [
+        *["run", "--server", "git", "--bundle", str(tmp_path / "b")],
+        "--pass-env",
+        "TOKEN",
+        "--",
+        "uvx",
+    ]
 
 
 @pytest.mark.parametrize(

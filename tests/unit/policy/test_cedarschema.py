@@ -51,7 +51,7 @@ def test_policies_validate(policy):
         'permit (principal, action == Action::"fs/write-file/v1.2", resource) when { context.input.mode < 8 };',
         'permit (principal, action == Action::"fs/nothing", resource);',
         'permit (principal, action in [Action::"unheard-of"], resource);',
-        'forbid (principal, action, resource) when { context.value.amount > 5 };',
+        "forbid (principal, action, resource) when { context.value.amount > 5 };",
     ],
 )
 def test_policies_that_could_err_do_not(policy):

@@ -78,14 +78,43 @@ def test_resources_match_exactly_or_by_the_longest_prefix():
     assert _decide(climbing, {"uri": climbing}, ActionKind.RESOURCE).reason is Reason.INVALID_ARGUMENTS
 
 
-@pytest.mark.parametrize("hidden", ["/../x", "/./x", "/..", "/%2e%2e/x", "/.%2E/x", "/%252e%252e/x", "/a%2Fb", "/a\\b", "/a%00", "/a%5c", "/a%", "/a b", "/é", "/..#x", "/..?x"])
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "/../x",
+        "/./x",
+        "/..",
+        "/%2e%2e/x",
+        "/.%2E/x",
+        "/%252e%252e/x",
+        "/a%2Fb",
+        "/a\\b",
+        "/a%00",
+        "/a%5c",
+        "/a%",
+        "/a b",
+        "/é",
+        "/..#x",
+        "/..?x",
+    ],
+)
 def test_uris_that_can_be_read_in_two_ways_are_refused(hidden):
     """Dot segments in every spelling, escaped slashes, controls."""
     with pytest.raises(CallerError):
         check_uri(f"file:///docs{hidden}")
 
 
-@pytest.mark.parametrize("plain", ["file:///docs/a.b", "file:///docs/.hidden", "file:///docs/a..b", "git://x/y?z=1", "note://a%20b", "file:///docs/...x"])
+@pytest.mark.parametrize(
+    "plain",
+    [
+        "file:///docs/a.b",
+        "file:///docs/.hidden",
+        "file:///docs/a..b",
+        "git://x/y?z=1",
+        "note://a%20b",
+        "file:///docs/...x",
+    ],
+)
 def test_plain_uris_pass(plain):
     """Dots inside a name and ordinary escapes are fine."""
     check_uri(plain)
@@ -96,7 +125,10 @@ def test_prompts_take_the_strings_they_declare():
     assert type(_decide("ask", {"topic": "x"}, ActionKind.PROMPT)) is Allow
     assert _decide("ask", {}, ActionKind.PROMPT).reason is Reason.INVALID_ARGUMENTS
     assert _decide("ask", {"topic": 1}, ActionKind.PROMPT).reason is Reason.INVALID_ARGUMENTS
-    assert _decide("ask", {"topic": "x", "y": "z"}, ActionKind.PROMPT).reason in {Reason.UNKNOWN_ARGUMENT, Reason.INVALID_ARGUMENTS}
+    assert _decide("ask", {"topic": "x", "y": "z"}, ActionKind.PROMPT).reason in {
+        Reason.UNKNOWN_ARGUMENT,
+        Reason.INVALID_ARGUMENTS,
+    }
 
 
 def test_features_are_decided_and_always_opaque():

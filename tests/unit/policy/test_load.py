@@ -54,7 +54,17 @@ def test_the_revision_is_of_what_decides():
 
 @pytest.mark.parametrize(
     "path",
-    ["README.md", "policies/a.cedar~", "policies/sub/a.cedar", "policy/a.cedar", "agents.toml.bak", "catalog/x.json", "tests/a.txt", "../agents.toml", "invariants.toml"],
+    [
+        "README.md",
+        "policies/a.cedar~",
+        "policies/sub/a.cedar",
+        "policy/a.cedar",
+        "agents.toml.bak",
+        "catalog/x.json",
+        "tests/a.txt",
+        "../agents.toml",
+        "invariants.toml",
+    ],
 )
 def test_unknown_files_are_refused(path):
     """A misnamed rule is no rule."""
@@ -92,7 +102,11 @@ def test_all_faults_are_reported_at_once_with_their_lines():
         ('[tools.x]\neffect = "read"\n\ndestination = { url = "url" }\n', 4, "JSON pointer"),
         ('[tools.x]\neffect = "read"\ndestination = { url = "/u", schemes = ["gopher"] }\n', 3, "schemes"),
         ('[tools.x]\neffect = "read"\ndestination = { link = "/u" }\n', 3, "unknown field `link`"),
-        ('[tools.x]\neffect = "read"\nvalue = { amount = "/a", currency = "USD", currencies = ["EUR"] }\n', 3, "one of the currencies"),
+        (
+            '[tools.x]\neffect = "read"\nvalue = { amount = "/a", currency = "USD", currencies = ["EUR"] }\n',
+            3,
+            "one of the currencies",
+        ),
         ('[tools.x]\neffect = "read"\nvalue = { amount = "/a", currency = "/c", currencies = [] }\n', 3, "ISO 4217"),
         ('[tools."a\\u200bb"]\neffect = "read"\n', 1, "printable"),
         ('[features.everything]\neffect = "read"\n', 1, "unknown feature"),
@@ -100,8 +114,8 @@ def test_all_faults_are_reported_at_once_with_their_lines():
         ('[resources."*"]\neffect = "read"\n', 1, "scheme"),
         ('[resources."a:b"]\neffect = "read"\n[resources."a:c"]\neffect = "write"\n', 3, "differs in effect"),
         ('[tool.x]\neffect = "read"\n', 1, "unknown key 'tool'"),
-        ('tools = 1\n', 1, "must hold tables"),
-        ('[tools.x\n', 1, "not TOML"),
+        ("tools = 1\n", 1, "must hold tables"),
+        ("[tools.x\n", 1, "not TOML"),
         ('[tools.x]\neffect = "read"\n', 1, "no definition"),
         ('[tools.read_file]\neffect = "read"\n', 1, "has no pin"),
         ('[tools.read_file]\neffect = "read"\npin = "sha256:00"\n', 3, "not that of its definition"),
@@ -124,11 +138,24 @@ def test_a_changed_definition_breaks_its_pin():
 
 @pytest.mark.parametrize(
     "text",
-    ['{"tools": [], "tools": []}', '{"tools": [{"name": "a"}, {"name": "a"}]}', '{"tools": {}}', "[]", '{"x": []}', '{"tools": [NaN]}', "\ufeff{}", '{"tools": [{}]}', "[" * 5000, '{"tools":' + "[" * 90 + "]" * 90 + "}"],
+    [
+        '{"tools": [], "tools": []}',
+        '{"tools": [{"name": "a"}, {"name": "a"}]}',
+        '{"tools": {}}',
+        "[]",
+        '{"x": []}',
+        '{"tools": [NaN]}',
+        "\ufeff{}",
+        '{"tools": [{}]}',
+        "[" * 5000,
+        '{"tools":' + "[" * 90 + "]" * 90 + "}",
+    ],
 )
 def test_bad_definition_files_are_refused(text):
     """Duplicate keys and names, wrong types, NaN, depth."""
-    assert any(place.startswith("catalog/fs.definitions.json") for place in refusal(**{"catalog/fs.definitions.json": text}))
+    assert any(
+        place.startswith("catalog/fs.definitions.json") for place in refusal(**{"catalog/fs.definitions.json": text})
+    )
 
 
 def test_servers_have_narrow_names():
@@ -151,13 +178,38 @@ def test_names_keep_apart():
     assert label_problem("a:b:c")
 
 
-@pytest.mark.parametrize("good", ["docs.example", "*.docs.example", "127.0.0.1:8080", "[::1]", "[::1]:80", "localhost", "xn--bcher-kva.example"])
+@pytest.mark.parametrize(
+    "good",
+    ["docs.example", "*.docs.example", "127.0.0.1:8080", "[::1]", "[::1]:80", "localhost", "xn--bcher-kva.example"],
+)
 def test_host_patterns(good):
     """Forms that can match a normalised host."""
     assert not host_problem(good)
 
 
-@pytest.mark.parametrize("bad", ["", "*", "*.com", "*.", "Docs.example", "docs.example.", "http://x", "x/y", "a:0", "a:99999", "a:x", "010.0.0.1", "*.1.2.3.4", "bücher.example", "a..b:1:2", "*x.example", "[::0001]"])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        "",
+        "*",
+        "*.com",
+        "*.",
+        "Docs.example",
+        "docs.example.",
+        "http://x",
+        "x/y",
+        "a:0",
+        "a:99999",
+        "a:x",
+        "010.0.0.1",
+        "*.1.2.3.4",
+        "bücher.example",
+        "a..b:1:2",
+        "*x.example",
+        "[::0001]",
+        "[::ffff:102:304]",
+    ],
+)
 def test_host_patterns_that_match_nothing_or_too_much(bad):
     """A pattern that no URL's host can equal is a fault, not a rule."""
     assert host_problem(bad)
@@ -181,7 +233,14 @@ def test_lines_are_found_in_every_form_of_key():
     """Quoted and dotted keys, inline tables, multi-line values, arrays of tables."""
     text = '# c\na.b = """\nx = 1\n"""\n["q \\u0041".d]\n\'l.t\' = [\n  "]",\n]\nlast = 1\n[[n]]\nx = 1\n[[n]]\n[n.y]\nz = 2\n'
     lines = Lines("f", text)
-    places = {("a", "b"): 2, ("q A", "d"): 5, ("q A", "d", "l.t"): 6, ("q A", "d", "last"): 9, ("n", 0, "x"): 11, ("n", 1, "y", "z"): 14}
+    places = {
+        ("a", "b"): 2,
+        ("q A", "d"): 5,
+        ("q A", "d", "l.t"): 6,
+        ("q A", "d", "last"): 9,
+        ("n", 0, "x"): 11,
+        ("n", 1, "y", "z"): 14,
+    }
     for path, line in places.items():
         assert lines.where(path) == f"f:{line}"
     assert lines.where(("a", "b", "unknown", "deeper")) == "f:2"

@@ -169,7 +169,7 @@ class Watch:
         self._job = asyncio.get_running_loop().create_task(self._look())
 
     async def _look(self) -> None:
-        gone = asyncio.ensure_future(self._receive())
+        gone = asyncio.ensure_future(self._left())
         try:
             while not (await asyncio.wait((gone,), timeout=self._keepalive_s))[0]:
                 # A request that takes this long becomes a stream: proxies and clients drop silent connections.
@@ -178,3 +178,7 @@ class Watch:
             gone.cancel()
         self._stream.gone = True
         self._on_gone()
+
+    async def _left(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            continue  # the empty body of a GET
