@@ -84,7 +84,9 @@ class Ledger:
         for execution, times in Counter(effect.execution for effect in effects).items():
             if times > 1:
                 faults.append(f"b: execution {execution} had {times} effects")
-        return faults + self._spent_twice()
+        spent = Counter(self.started[one.execution].hold for one in effects if one.execution in self.started)
+        faults += [f"b: the approval of {hold} had {times} effects" for hold, times in spent.items() if hold and times > 1]
+        return faults + self._started_twice()
 
     def _behind(self, effect: Effect) -> list[str]:
         started = self.started.get(effect.execution)
@@ -106,7 +108,7 @@ class Ledger:
             faults.append(f"a: effect of what is never permitted ({effect.execution})")
         return faults
 
-    def _spent_twice(self) -> list[str]:
+    def _started_twice(self) -> list[str]:
         faults = []
         for word in ("decision", "request", "hold"):
             counted = Counter(getattr(started, word) for started in self.started.values())

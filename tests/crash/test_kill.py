@@ -43,7 +43,7 @@ def test_no_kill_breaks_a_promise(worker, tmp_path):
     ("mutant", "wanted"),
     [
         ("record_after_effect", "a: effect of"),
-        ("check_then_mark", "b: hold"),
+        ("check_then_mark", "b: the approval of"),
         ("rerun", "b: execution"),
         ("lost_is_failed", "d: "),
     ],

@@ -203,6 +203,15 @@ def test_every_exit_code_has_its_row() -> None:
     assert differences(codes, {str(int(code)) for code in Exit}) == []
 
 
+def test_every_http_status_is_documented() -> None:
+    """Each status with which the HTTP door turns a request away stands in the table of errors."""
+    folder = ROOT / "src" / "lictor" / "pep" / "mcp" / "downstream"
+    used = {code for path in folder.glob("*.py") for code in re.findall(r"TurnedError\((\d+)", path.read_text("utf-8"))}
+    first = re.findall(r"^\| ([\d, ]+) \|(.*)", section(page("errors.md"), "## What an agent sees"), re.MULTILINE)
+    documented = {code for cells in first for code in re.findall(r"\b\d{3}\b", " ".join(cells))}
+    assert {"401", "421"} <= used <= documented
+
+
 # -- lint and dependencies -----------------------------------------------------------------------------------------------
 
 

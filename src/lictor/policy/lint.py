@@ -114,7 +114,7 @@ def _validate(bundle: Bundle, actions: Sequence[ActionType]) -> Iterator[Finding
             rule="invalid",
             severity="error",
             where=policy.where if policy else "policies",
-            message=f"{message}{sorted(names)[0] if names else ''}{more}",
+            message=f"{message}{min(names) if names else ''}{more}",
             policy=policy.id if policy else "",
         )
     if not result.validation_passed and not result.errors:

@@ -144,7 +144,7 @@ def test_codex_keeps_comments_and_quotes(tmp_path):
         .replace('"mcp-server-git"', f'{prefix},{lead}"mcp-server-git"')
         .replace(
             'command = "server"\n',
-            f'command = "{LICTOR}"\nargs = ["run", "--server", "bare", "--", "server"]\n',
+            f'command = "{LICTOR}"\nargs = ["run", "--server", "bare", "--pass-env", "K", "--", "server"]\n',
         )
     )
     assert plan.after == expected

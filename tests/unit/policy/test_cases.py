@@ -3,8 +3,8 @@
 from datetime import date
 
 import pytest
-from bundles import bundle
 
+from bundles import bundle
 from lictor.config import load_settings
 from lictor.model.errors import OperatorError
 from lictor.policy.casefiles import read_suites

@@ -1,9 +1,9 @@
 """The generated schema: parses, types every thing, keeps common facts common."""
 
 import pytest
-from bundles import bundle
 from cedarpy import Schema, validate_policies
 
+from bundles import bundle
 from lictor.model.action import ActionKind
 from lictor.model.catalog import CatalogEntry, EffectClass
 from lictor.pdp.schematext import read_schema

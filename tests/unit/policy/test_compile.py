@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from bundles import ERASE, FETCH, READ, bundle, files, pdp, request, snapshot
 
+from bundles import ERASE, FETCH, READ, bundle, files, pdp, request, snapshot
 from lictor.model.action import ActionKind
 from lictor.model.decision import Allow, Deny, NeedsApproval
 from lictor.model.errors import CallerError, OperatorError

@@ -4,8 +4,8 @@ import json
 import tomllib
 
 import pytest
-from bundles import files
 
+from bundles import files
 from lictor.model.catalog import EffectClass
 from lictor.policy.compile import compile_bundle, parse_guarded
 from lictor.policy.draft import Listing, draft_server, merge_draft

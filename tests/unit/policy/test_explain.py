@@ -1,7 +1,6 @@
 """Explanations: which policies, which condition, what would have been needed."""
 
 from bundles import bundle, request, snapshot
-
 from lictor.policy.compile import compile_bundle
 from lictor.policy.explain import explain
 

@@ -1,8 +1,8 @@
 """Strict validation and our own lints: each finds its fault, and leaves good policy alone."""
 
 import pytest
-from bundles import CATALOGUE, bundle
 
+from bundles import CATALOGUE, bundle
 from lictor.policy.lint import has_errors, lint_bundle
 
 HEAD = '@id("p")\n@reason("r")\n@owner("o")\n'

@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from bundles import CATALOGUE, FILES, READ, bundle, files
 
+from bundles import CATALOGUE, FILES, READ, bundle, files
 from lictor.model.action import ActionKind
 from lictor.model.catalog import EffectClass
 from lictor.policy.compile import parse_guarded

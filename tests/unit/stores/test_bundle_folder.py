@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from bundles import FILES, POLICY, bundle
 
+from bundles import FILES, POLICY, bundle
 from lictor.model.errors import OperatorError
 from lictor.policy.problems import BundleRefused
 from lictor.stores import bundle_folder

@@ -54,7 +54,7 @@ class Asks:
             raise CallerError(Reason.CANCELLED, "the client did not answer in time") from error
         finally:
             del self._open[identity]
-            if sent and not future.done() and not self._closed:
+            if sent and (future.cancelled() or not future.done()) and not self._closed:
                 self._withdraw(send, identity)
 
     def resolve(self, response: Response, data: bytes) -> bool:

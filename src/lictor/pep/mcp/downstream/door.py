@@ -41,13 +41,15 @@ class Claim(msgspec.Struct):
 
     id: int | str | None = None
     method: str | None = None
-    result: msgspec.Raw | None = None
-    error: msgspec.Raw | None = None
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def answerable(self) -> bool:
         """False for notifications and responses: neither is ever answered (JSON-RPC 2.0, 4.1)."""
-        return self.id is not None if self.method is not None else self.result is None and self.error is None
+        if self.method is not None:
+            return self.id is not None
+        return self.result is msgspec.UNSET and self.error is msgspec.UNSET
 
 
 _claim = msgspec.json.Decoder(Claim).decode
