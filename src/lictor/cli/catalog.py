@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out, safe
@@ -11,7 +11,15 @@ from lictor.config import ServerSettings
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 
-LISTS = {"tools": "tools/list", "prompts": "prompts/list", "resources": "resources/list"}
+if TYPE_CHECKING:
+    from lictor.policy.draft import Draft
+
+LISTS = {
+    "tools": "tools/list",
+    "prompts": "prompts/list",
+    "resources": "resources/list",
+    "templates": "resources/templates/list",
+}
 
 
 def add(_: str, parser: argparse.ArgumentParser) -> None:
@@ -25,20 +33,28 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     )
     common(pulling)
     pulling.add_argument("server", help="the server's name: of lictor.toml, or new, with a command behind --")
+    pulling.add_argument(
+        "--accept",
+        action="append",
+        default=[],
+        metavar="tools.NAME",
+        help="take over a changed definition you looked at",
+    )
     pulling.add_argument("--write", action="store_true", help="write the files; reviewed entries are never touched")
-    pulling.add_argument("command", nargs=argparse.REMAINDER, help="-- and the server's command")
+    pulling.epilog = "example: lictor catalog pull git -- mcp-server-git --repository ."
     pulling.set_defaults(run=lambda args: asyncio.run(_pull(args)))
 
 
 async def _pull(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path
     from lictor.config import read_settings
-    from lictor.policy.draft import draft_catalogue
+    from lictor.policy.draft import Listing, merge_draft
 
     out = Out(as_json=args.json)
     path = bundle_path(args.bundle)
-    command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    settings = ServerSettings(command=tuple(command)) if command else read_settings(path).servers.get(args.server)
+    settings = (
+        ServerSettings(command=tuple(args.command)) if args.command else read_settings(path).servers.get(args.server)
+    )
     if settings is None:
         raise OperatorError(
             Reason.UNKNOWN_SERVER,
@@ -46,13 +62,20 @@ async def _pull(args: argparse.Namespace) -> int:
             remedy=f"name its command: lictor catalog pull {args.server} -- COMMAND",
         )
     lists = await pull_lists(args.server, settings)
-    existing = {name: _read(path / "catalog" / name) for name in _names(args.server)}
-    draft = draft_catalogue(args.server, lists, existing)
-    out.data({"server": args.server, "files": draft.files, "added": list(draft.added), "changed": list(draft.changed)})
-    for name in draft.added:
-        out.line(f"{out.good('new')}      {safe(name)}")
-    for name in draft.changed:
-        out.line(f"{out.warm('changed')}  {safe(name)}: its definition is not the pinned one; look at it, then re-pin")
+    text, definitions = (_read(path / "catalog" / name) for name in _names(args.server))
+    draft = merge_draft(text, definitions.encode(), args.server, Listing(**lists), accept=args.accept)
+    out.data(
+        {
+            "server": args.server,
+            "files": draft.files,
+            "added": list(draft.added),
+            "changed": list(draft.changed),
+            "accepted": list(draft.accepted),
+            "gone": list(draft.gone),
+            "skipped": [{"name": name, "why": why} for name, why in draft.skipped],
+        }
+    )
+    _tell(out, draft)
     if not args.write:
         for name, text in draft.files.items():
             out.line(out.bold(f"catalog/{name}"))
@@ -67,6 +90,21 @@ async def _pull(args: argparse.Namespace) -> int:
         out.line(f"wrote {target}")
     out.line("review every entry (a drafted one is a write), then: lictor policy check")
     return Exit.OK
+
+
+def _tell(out: Out, draft: "Draft") -> None:
+    for name in draft.added:
+        out.line(f"{out.good('new')}       {safe(name)}")
+    for name in draft.accepted:
+        out.line(f"{out.good('accepted')}  {safe(name)}")
+    for name in draft.changed:
+        out.line(
+            f"{out.warm('changed')}   {safe(name)}: not the pinned definition; look at it, then --accept {safe(name)}"
+        )
+    for name in draft.gone:
+        out.line(f"{out.warm('gone')}      {safe(name)}: the server does not list it")
+    for name, why in draft.skipped:
+        out.line(f"{out.bad('skipped')}   {safe(name)}: {safe(why)}")
 
 
 async def pull_lists(name: str, settings: ServerSettings) -> dict[str, list[dict[str, Any]]]:

@@ -3,7 +3,7 @@
 import argparse
 import asyncio
 import getpass
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 
 from lictor.cli.output import Exit, Out
@@ -30,7 +30,7 @@ async def _init(args: argparse.Namespace) -> int:
     out = Out(as_json=args.json)
     folder = Path(args.folder)
     human = f"os:{getpass.getuser()}"
-    files = starter_files(human, datetime.now(UTC).date())  # noqa: DTZ011 - a person's calendar day
+    files = starter_files(human, date.today())  # noqa: DTZ011 - a person's calendar day
     taken = [name for name in files if (folder / name).exists()]
     if taken:
         raise OperatorError(

@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), "")
     parser = _parser(command if command in COMMANDS else "")
-    args = parser.parse_args(words)
+    split = words.index("--") if "--" in words else len(words)
+    args = parser.parse_args(words[:split])
+    args.command = words[split + 1 :]  # what follows is another program's command line: none of it is read as ours
     if not getattr(args, "run", None):
         parser.print_help()
         return Exit.USAGE

@@ -91,7 +91,8 @@ def _refused(out: Out, refused: BundleRefused) -> int:
 
 def _test(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path
-    from lictor.policy.cases import read_suites, run_suite
+    from lictor.policy.casefiles import read_suites
+    from lictor.policy.cases import run_suite
 
     out = Out(as_json=args.json)
     try:
@@ -140,15 +141,18 @@ def _explain(args: argparse.Namespace) -> int:
 
 
 def _case(path: Path, name: str) -> Any:
-    from lictor.policy.cases import facts_of_case, read_suites, suite_pdp
+    from lictor.policy.casefiles import read_suites
+    from lictor.policy.cases import facts_of_case, with_things
+    from lictor.policy.compile import compile_bundle
     from lictor.policy.explain import explain
 
     files, bundle = _load(path)
     for suite in read_suites(files):
         for case in suite.cases:
             if case.name == name:
-                pdp = suite_pdp(bundle, suite)
-                return explain(bundle, pdp, *facts_of_case(pdp, case))
+                whole = with_things(bundle, suite)
+                pdp = compile_bundle(whole)
+                return explain(whole, pdp, *facts_of_case(pdp, case))
     raise CallerError(
         Reason.INVALID_ARGUMENTS, f"no test case is called {name[:80]!r}", remedy="lictor policy test lists them"
     )

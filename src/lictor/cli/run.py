@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import getpass
 import sys
-
 from collections.abc import Mapping
 
 from lictor.cli.main import common
@@ -28,15 +27,13 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text", default="", help="what the person asked, in their words")
     parser.add_argument("--cwd", default="", metavar="DIR", help="where to start the server")
     parser.add_argument("--pass-env", action="append", default=[], metavar="NAME", help="hand a variable to the server")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the server's own command")
     parser.epilog = "example: lictor run --server git -- mcp-server-git --repository ."
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve one server over stdio until the client goes."""
-    command = args.command[1:] if args.command[:1] == ["--"] else args.command
-    return asyncio.run(_run(args, command))
+    return asyncio.run(_run(args, args.command))
 
 
 async def _run(args: argparse.Namespace, command: list[str]) -> int:

@@ -1,10 +1,11 @@
 """`tests/*.toml` into cases.
 
 A case names a real tool, or a *thing* its own file declares to stand in for one, so that rules about classes can be tested before
-there is a catalogue. Refuses to know decisions; `cases.py` runs what is read here.
+there is a catalogue. Refuses to know how they are decided; `cases.py` runs what is read here.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -15,7 +16,6 @@ from lictor.model.catalog import CatalogEntry
 from lictor.model.errors import CallerError
 from lictor.model.ids import AgentId, HumanId, ServerName
 from lictor.model.reasons import Reason
-from lictor.policy.cases import ANSWERS, Case, Suite
 from lictor.policy.catalogue import Definitions, pin_of, read_thing
 from lictor.policy.documents import Document, convert, only_keys, read_toml, tables
 from lictor.policy.load import is_test
@@ -23,6 +23,7 @@ from lictor.policy.problems import Problems, quote
 
 STAND_IN: Final = ServerName("_things")
 """Server of the things that test files declare; no real server can have this name."""
+ANSWERS: Final = ("allow", "deny", "needs_approval")
 _TARGETS: Final = ("tool", "resource", "prompt", "feature", "thing")
 
 
@@ -62,6 +63,53 @@ class _Defaults(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     purpose: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One question with its expected answer.
+
+    Attributes:
+        where: `file:line`.
+        labels: what the task has seen; a kind comes along with each detail, as in the catalogue.
+        approval: groups somebody has approved it in; empty means no approval.
+        approved_by: who approved; empty picks an approver in these groups.
+        changed: the server's live definition is not the pinned one.
+        now_ms: time of the question; None means one day before the agent's review date.
+        reason, groups, policies: checked where they are not empty; `policies` must be among the determining ones.
+    """
+
+    where: str
+    name: str
+    kind: ActionKind
+    server: ServerName
+    thing: str
+    arguments: SealedArguments
+    agent: AgentId
+    human: HumanId
+    purpose: str
+    labels: tuple[str, ...]
+    approval: tuple[str, ...]
+    approved_by: str
+    budget: Mapping[str, int]
+    value_used: Mapping[str, int]
+    calls_used: int
+    changed: bool
+    now_ms: int | None
+    expect: str
+    reason: str
+    groups: tuple[tuple[str, ...], ...]
+    policies: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """The cases of one file, and the things it declares."""
+
+    file: str
+    cases: tuple[Case, ...]
+    things: tuple[CatalogEntry, ...] = ()
+    definitions: Definitions = field(default_factory=dict)
+
+
 def read_suites(files: Mapping[str, bytes]) -> tuple[Suite, ...]:
     """Every `tests/*.toml` among a bundle's files.
 
@@ -82,7 +130,7 @@ def _suite(document: Document, problems: Problems) -> Suite:
     for name in tables(document, "things", problems):
         entry = read_thing(document, STAND_IN, ("things", name), problems)
         if entry is not None:
-            definition = _stand_in(entry)
+            definition = stand_in(entry)
             definitions[entry.kind, entry.server, entry.name] = definition
             things.append(msgspec.structs.replace(entry, pin=pin_of(definition)))
     defaults = convert(document, ("defaults",), document.raw.get("defaults", {}), _Defaults, problems) or _Defaults()
@@ -100,7 +148,7 @@ def _suite(document: Document, problems: Problems) -> Suite:
     )
 
 
-def _stand_in(entry: CatalogEntry) -> dict[str, Any]:
+def stand_in(entry: CatalogEntry) -> dict[str, Any]:
     """A definition that takes anything, and declares what the selectors point at."""
     pointers = [entry.destination.url] if entry.destination else []
     if entry.value:

@@ -4,73 +4,36 @@ Refuses to know clock, store and people: a case brings its facts along. `casefil
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from lictor.model.action import ActionKind, ActionRequest, SealedArguments
+from lictor.model.action import ActionRequest
 from lictor.model.approval import Approval
 from lictor.model.canonical import sha256_digest
-from lictor.model.catalog import CatalogEntry
 from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
-from lictor.model.ids import AgentId, ApprovalId, DefinitionDigest, HoldId, HumanId, RequestId, ServerName, TaskId
+from lictor.model.ids import ApprovalId, DefinitionDigest, HoldId, HumanId, RequestId, TaskId
 from lictor.model.snapshot import Snapshot
 from lictor.model.task import Budget, Task, TaskState
 from lictor.pdp.decide import Pdp, decide
 from lictor.policy.bundle import Bundle
-from lictor.policy.catalogue import Definitions
+from lictor.policy.casefiles import Case, Suite, read_suites
 from lictor.policy.compile import compile_bundle
 
-ANSWERS: Final[Mapping[str, type[Decision]]] = {"allow": Allow, "deny": Deny, "needs_approval": NeedsApproval}
+__all__ = [
+    "Case",
+    "CaseResult",
+    "Suite",
+    "facts_of_case",
+    "read_suites",
+    "run_cases",
+    "run_suite",
+    "suite_pdp",
+    "with_things",
+]
+_ANSWERS: Final[Mapping[type[Decision], str]] = {Allow: "allow", Deny: "deny", NeedsApproval: "needs_approval"}
 _DAY_MS: Final = 86_400_000
 _SOME_DAY_MS: Final = 1_767_225_600_000
 """2026-01-01: the time of a case that names no registered agent."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One question with its expected answer.
-
-    Attributes:
-        where: `file:line`.
-        labels: what the task has seen; a kind comes along with each detail, as in the catalogue.
-        approval: groups somebody has approved it in; empty means no approval.
-        approved_by: who approved; empty picks an approver in these groups.
-        changed: the server's live definition is not the pinned one.
-        now_ms: time of the question; None means one day before the agent's review date.
-        reason, groups, policies: checked where they are not empty; `policies` must be among the determining ones.
-    """
-
-    where: str
-    name: str
-    kind: ActionKind
-    server: ServerName
-    thing: str
-    arguments: SealedArguments
-    agent: AgentId
-    human: HumanId
-    purpose: str
-    labels: tuple[str, ...]
-    approval: tuple[str, ...]
-    approved_by: str
-    budget: Mapping[str, int]
-    value_used: Mapping[str, int]
-    calls_used: int
-    changed: bool
-    now_ms: int | None
-    expect: str
-    reason: str
-    groups: tuple[tuple[str, ...], ...]
-    policies: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Suite:
-    """The cases of one file, and the things it declares."""
-
-    file: str
-    cases: tuple[Case, ...]
-    things: tuple[CatalogEntry, ...] = ()
-    definitions: Definitions = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +56,16 @@ def run_suite(bundle: Bundle, suite: Suite) -> tuple[CaseResult, ...]:
     Raises:
         OperatorError: the bundle does not compile with the file's things.
     """
-    return run_cases(compile_bundle(with_things(bundle, suite)), suite.cases)
+    return run_cases(suite_pdp(bundle, suite), suite.cases)
+
+
+def suite_pdp(bundle: Bundle, suite: Suite) -> Pdp:
+    """The bundle compiled together with the things of a test file.
+
+    Raises:
+        OperatorError: it does not compile.
+    """
+    return compile_bundle(with_things(bundle, suite))
 
 
 def with_things(bundle: Bundle, suite: Suite) -> Bundle:
@@ -174,7 +146,7 @@ def _approval(pdp: Pdp, case: Case, request: ActionRequest, now: int) -> Approva
 
 
 def _difference(case: Case, decision: Decision) -> str:
-    answer = next(name for name, type_ in ANSWERS.items() if type(decision) is type_)
+    answer = _ANSWERS[type(decision)]
     got = f"{answer} ({decision.reason.value})"
     if decision.errors:
         got += f": {decision.errors[0][:200]}"

@@ -45,8 +45,8 @@ def read_toml(file: str, data: bytes, problems: Problems) -> Document | None:
     except tomllib.TOMLDecodeError as error:
         found = re.search(r"\(at line (\d+)", str(error))
         problems.add(f"{file}:{found[1]}" if found else file, f"not TOML: {error}")
-    except RecursionError:
-        problems.add(file, "nested too deep")
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, a nest of brackets
+        problems.add(file, f"not TOML: {quote(str(error))}")
     return None
 
 

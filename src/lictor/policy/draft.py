@@ -58,6 +58,7 @@ class Draft:
         skipped: what cannot be catalogued, with the reason.
     """
 
+    server: str
     text: str
     definitions: bytes
     added: tuple[str, ...] = ()
@@ -65,6 +66,11 @@ class Draft:
     accepted: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The content by name within `catalog/`."""
+        return {f"{self.server}.toml": self.text, f"{self.server}.definitions.json": self.definitions.decode()}
 
 
 @dataclass(slots=True)
@@ -80,6 +86,29 @@ class _Work:
     changed: list[str] = field(default_factory=list)
     accepted: list[str] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def draft_catalogue(
+    server: str,
+    lists: Mapping[str, Sequence[Json]],
+    existing: Mapping[str, str],
+    *,
+    accept: Collection[str] = (),
+) -> Draft:
+    """`merge_draft` for files by name.
+
+    Args:
+        server: the server's name.
+        lists: what it listed: `tools`, `prompts`, `resources`, `templates`; any may be missing.
+        existing: `<server>.toml` and `<server>.definitions.json` as they are; missing or empty where there is none.
+        accept: as in `merge_draft`.
+
+    Raises:
+        OperatorError: as `merge_draft`.
+    """
+    listing = Listing(**{kind: lists.get(kind, ()) for kind in ("tools", "prompts", "resources", "templates")})
+    definitions = existing.get(f"{server}.definitions.json", "").encode()
+    return merge_draft(existing.get(f"{server}.toml", ""), definitions, server, listing, accept=accept)
 
 
 def draft_server(server: str, listing: Listing) -> Draft:
@@ -113,6 +142,7 @@ def merge_draft(text: str, definitions: bytes, server: str, listing: Listing, *,
     _draft_resources(work, listing)
     parts = [work.text.rstrip("\n") + "\n" if work.text else _HEADER.format(server=server), *work.blocks]
     return Draft(
+        server=server,
         text="\n".join(parts),
         definitions=_definitions_json(work.definitions),
         added=tuple(work.added),

@@ -18,6 +18,7 @@ from lictor.model.snapshot import Snapshot
 from lictor.pdp.cedar import CedarEngine
 from lictor.pdp.decide import Engine, Entity, Pdp, Verdict, decide
 from lictor.policy.bundle import Bundle
+from lictor.policy.casefiles import STAND_IN, stand_in
 from lictor.policy.cedarschema import schema_text
 from lictor.policy.compile import bundle_actions, entities
 from lictor.policy.reach import action_keys, agent_keys, in_scope, policy_trees, thing_keys
@@ -68,13 +69,14 @@ def explain(bundle: Bundle, pdp: Pdp, request: ActionRequest, snapshot: Snapshot
 
     Args:
         bundle: what `pdp` was compiled from.
-        pdp: the revision the snapshot speaks of.
+        pdp: the revision the snapshot speaks of; for a test case, with the things of its file.
         request: the request.
         snapshot: the facts.
 
     Raises:
         OperatorError: the bundle does not compile.
     """
+    bundle = _with_stand_in(bundle, pdp, request)
     asked = _Listening(pdp.engine)
     decision = decide(replace(pdp, engine=asked), request, snapshot)
     if not asked.heard:
@@ -84,6 +86,15 @@ def explain(bundle: Bundle, pdp: Pdp, request: ActionRequest, snapshot: Snapshot
     examiner = _Examiner(bundle, principal, action, resource, context, approved)
     notes = tuple(examiner.examine(policy) for policy in _scoped(bundle, pdp, request))
     return Explanation(decision=decision, action=request.action, policies=notes, facts=context)
+
+
+def _with_stand_in(bundle: Bundle, pdp: Pdp, request: ActionRequest) -> Bundle:
+    """The thing of a test file, which is in the Pdp but not in the bundle."""
+    offering = pdp.offering(request.kind, request.server, request.name)
+    if offering is None or request.server != STAND_IN or offering.entry in bundle.entries:
+        return bundle
+    definitions = {**bundle.definitions, (request.kind, request.server, request.name): stand_in(offering.entry)}
+    return replace(bundle, entries=(*bundle.entries, offering.entry), definitions=definitions)
 
 
 class _Listening:

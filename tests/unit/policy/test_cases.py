@@ -7,8 +7,7 @@ import pytest
 from bundles import bundle
 from lictor.config import load_settings
 from lictor.model.errors import OperatorError
-from lictor.policy.casefiles import read_suites
-from lictor.policy.cases import run_suite
+from lictor.policy.cases import read_suites, run_suite
 from lictor.policy.compile import parse_guarded
 from lictor.policy.lint import lint_bundle
 from lictor.policy.load import load_bundle

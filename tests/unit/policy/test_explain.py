@@ -71,3 +71,14 @@ def test_the_decision_is_the_very_one():
         asked = request(name, arguments)
         facts = snapshot(PDP, asked)
         assert explain(BUNDLE, PDP, asked, facts).decision == decide(PDP, asked, facts)
+
+
+def test_a_test_case_is_explained_with_its_stand_in():
+    """The thing of a test file is in scope like a real one."""
+    from lictor.policy.cases import facts_of_case, read_suites, suite_pdp
+
+    text = '[things.x]\neffect = "write"\n[[case]]\nname = "n"\nagent = "coder"\nhuman = "os:a"\npurpose = "development"\nthing = "x"\nexpect = "needs_approval"\n'
+    (suite,) = read_suites({"tests/a.toml": text.encode()})
+    pdp = suite_pdp(BUNDLE, suite)
+    lines = explain(BUNDLE, pdp, *facts_of_case(pdp, suite.cases[0])).lines()
+    assert "approved by owner" in "\n".join(lines)

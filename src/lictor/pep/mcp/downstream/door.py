@@ -79,7 +79,9 @@ def claim_of(data: bytes, limits: Limits) -> Claim:
         claim = _claim(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return Claim()
-    if claim.method is None or (isinstance(claim.id, str) and len(claim.id) > MAX_ID_CHARS):
+    if isinstance(claim.id, str) and len(claim.id) > MAX_ID_CHARS:
+        return Claim()
+    if claim.method is None:
         claim.id = None
     return claim
 
