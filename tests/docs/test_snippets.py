@@ -167,7 +167,8 @@ def complaint(line: str) -> str:
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            args = _parser(words[1]).parse_args(words[1:])
+            # As `main` does it: what follows `--` is another program's command line.
+            args = _parser(words[1]).parse_args(words[1 : words.index("--") if "--" in words else None])
     except SystemExit:
         return f"{line}: {said.getvalue().splitlines()[-1]}"
     return "" if callable(getattr(args, "run", None)) else f"{line}: names no action"

@@ -48,6 +48,10 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
     match record:
         case RequestReceived() | RequestRefused() | DecisionMade() | HoldRefused() | ToolQuarantined():
             return {}
+        case ExecutionStarted():
+            return _start(read, record, at_ms)
+        case ExecutionEnded():
+            return _end(read, record)
         case TaskOpened():
             return _open_task(read, record)
         case TaskClosed():
@@ -64,10 +68,6 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
             return _end_hold(read, record.hold, "deny", by=record.by, note=record.note)
         case HoldExpired():
             return _end_hold(read, record.hold, "expire")
-        case ExecutionStarted():
-            return _start(read, record, at_ms)
-        case ExecutionEnded():
-            return _end(read, record)
 
 
 def _open_task(read: Read, record: TaskOpened) -> Changes:

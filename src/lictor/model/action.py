@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from lictor.model.canonical import canonical, sha256_digest
+from lictor.model.canonical import JsonValue, canonical, canonical_trusted, sha256_digest
 from lictor.model.ids import ActionDigest, AgentId, ArgumentsDigest, HumanId, RequestId, ServerName, TaskId
 
 
@@ -120,19 +120,15 @@ def action_digest(
     task: TaskId,
 ) -> ActionDigest:
     """Digest of an action in canonical form; the first member separates it from every other digest of ours."""
-    return ActionDigest(
-        sha256_digest(
-            canonical(
-                {
-                    "lictor": "action/1",
-                    "agent": agent,
-                    "arguments": arguments,
-                    "human": human,
-                    "kind": kind.value,
-                    "name": name,
-                    "server": server,
-                    "task": task,
-                }
-            )
-        )
-    )
+    members: JsonValue = {
+        "lictor": "action/1",
+        "agent": agent,
+        "arguments": arguments,
+        "human": human,
+        "kind": kind.value,
+        "name": name,
+        "server": server,
+        "task": task,
+    }
+    # Text under ASCII keys: nothing the quick encoder writes otherwise than RFC 8785.
+    return ActionDigest(sha256_digest(canonical_trusted(members, plain=True)))

@@ -137,9 +137,16 @@ class _Ready:
     approval: Approval | None
 
 
-def decide(pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> Decision:
-    """Decide one request on one snapshot. Total: every failure is a Deny with its reason."""
-    digest = snapshot_digest(snapshot.encode())
+def decide(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, *, encoded: bytes | None = None) -> Decision:
+    """Decide one request on one snapshot. Total: every failure is a Deny with its reason.
+
+    Args:
+        pdp: the bundle in force.
+        request: sealed at the door.
+        snapshot: every fact that may be read.
+        encoded: what `snapshot.encode()` gave, from a caller that keeps it with the record.
+    """
+    digest = snapshot_digest(snapshot.encode() if encoded is None else encoded)
     try:
         ready = _structure(pdp, request, snapshot)
         return _policy(pdp, request, snapshot, digest, ready)
@@ -157,11 +164,14 @@ def facts_of(pdp: Pdp, request: ActionRequest) -> tuple[CatalogEntry | None, Des
     offering = pdp.offering(request.kind, request.server, request.name)
     if offering is None:
         return None, None, None
+    entry = offering.entry
+    if entry.destination is None and entry.value is None:
+        return entry, None, None
     arguments = request.arguments.open()
     try:
-        return offering.entry, *_selected(pdp, offering.entry, arguments)
+        return entry, *_selected(pdp, entry, arguments)
     except CallerError:
-        return offering.entry, None, None
+        return entry, None, None
 
 
 def _structure(pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> _Ready:

@@ -5,6 +5,7 @@ Only this module and the compiled tool encoders write Cedar's escape forms (`__e
 """
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from lictor.model.action import ActionRequest
@@ -35,8 +36,12 @@ HYPOTHETICAL: Final = "__hypothetical__"
 def moment(ms: int) -> dict[str, Any]:
     """Milliseconds since the epoch as a Cedar datetime (UTC, three digits)."""
     whole, rest = divmod(ms, 1_000)
-    text = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return {"__extn": {"fn": "datetime", "arg": f"{text}.{rest:03d}Z"}}
+    return {"__extn": {"fn": "datetime", "arg": f"{_second(whole)}.{rest:03d}Z"}}
+
+
+@lru_cache(maxsize=64)
+def _second(whole: int) -> str:
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def build_context(

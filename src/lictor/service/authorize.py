@@ -6,13 +6,13 @@ gathering and deciding again, never going on.
 """
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Final, assert_never
 
 from lictor.model.action import ActionRequest
 from lictor.model.approval import Hold, HoldStatus
 from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
-from lictor.model.errors import ConflictError
-from lictor.model.ids import DecisionId, DefinitionDigest, ExecutionId, HoldId, InstanceId
+from lictor.model.errors import ConflictError, LictorError
+from lictor.model.ids import DecisionId, DefinitionDigest, ExecutionId, HoldId, InstanceId, TaskId
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import (
@@ -27,10 +27,12 @@ from lictor.model.record import (
 from lictor.model.snapshot import Snapshot
 from lictor.pdp.decide import Pdp, decide, facts_of
 from lictor.ports import Batch, Clock, Ids, Payload, Receipt, RecordStore
+from lictor.service.door import record_refusal
 from lictor.service.grant import Grant
 from lictor.service.policy import PolicyInForce
 
 ENGINE = "cedar"
+_OUTCOMES: Final = {Allow: "allow", Deny: "deny", NeedsApproval: "needs_approval"}
 ATTEMPTS = 5
 """Times a lost race is gathered and decided again before the action is refused with `conflict`."""
 
@@ -101,12 +103,21 @@ class Authorize:
                 continue
         return Refused(reason=Reason.CONFLICT)
 
+    async def turned_away(self, task: TaskId, body: bytes, error: LictorError) -> None:
+        """Record a request that was refused before it could be decided.
+
+        Raises:
+            StoreError: it cannot be recorded.
+        """
+        await record_refusal(self._store, self._clock, task, body, error)
+
     async def _once(self, request: ActionRequest, definition: DefinitionDigest | None, hint: HoldId | None) -> Outcome:
         pdp = self._policy.current()
         live = self._store.live_hold(request.task, request.digest)
         snapshot = self._gather(pdp, request, definition, live)
-        decision = decide(pdp, request, snapshot)
-        attempt = _Attempt(request, snapshot, decision, DecisionId(self._ids.new("dec")), live)
+        encoded = snapshot.encode()
+        decision = decide(pdp, request, snapshot, encoded=encoded)
+        attempt = _Attempt(request, snapshot, encoded, decision, DecisionId(self._ids.new("dec")), live)
         if hint is not None and not isinstance(decision, Deny):
             foreign = self._check_hint(request, hint, snapshot.at_ms)
             if foreign is not None:
@@ -235,7 +246,7 @@ class Authorize:
             request=request.id,
             task=request.task,
             arguments=request.arguments.data,
-            snapshot=attempt.snapshot.encode(),
+            snapshot=attempt.encoded,
         )
         records = (received(request), made(attempt.id, request, attempt.decision), *more)
         return await self._store.commit(Batch(at_ms=attempt.snapshot.at_ms, records=records, payloads=(payload,)))
@@ -245,6 +256,7 @@ class Authorize:
 class _Attempt:
     request: ActionRequest
     snapshot: Snapshot
+    encoded: bytes
     decision: Decision
     id: DecisionId
     live: Hold | None
@@ -267,7 +279,7 @@ def received(request: ActionRequest) -> RequestReceived:
 
 def made(decision_id: DecisionId, request: ActionRequest, decision: Decision) -> DecisionMade:
     """The decision's record. `service.replay` builds it again and compares every member."""
-    outcome = {Allow: "allow", Deny: "deny", NeedsApproval: "needs_approval"}[type(decision)]
+    outcome = _OUTCOMES[type(decision)]
     return DecisionMade(
         decision=decision_id,
         request=request.id,

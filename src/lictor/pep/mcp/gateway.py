@@ -109,6 +109,8 @@ class Gateway:
         """Answer one request. Never raises but for cancellation: a defect of ours is a refusal, `internal_error`."""
         try:
             return await self._counted(caller, method, params, channel)
+        except CallerError as error:
+            return await self._turned_away(caller, method, params, error)
         except LictorError as error:
             return self._failed(caller, method, params, error)
         except Exception as error:  # noqa: BLE001 - the last door before the client
@@ -117,13 +119,16 @@ class Gateway:
 
     async def offered(self, caller: Caller, channel: Channel) -> dict[ServerName, Offer]:
         """What each reachable server said of itself; one that is down is left out, its things are refused when used."""
-        found: dict[ServerName, Offer] = {}
-        for server in self.connections.servers:
+
+        async def offer_of(server: ServerName) -> Offer | None:
             try:
-                found[server] = (await self._upstream(caller, server, channel)).offer
+                return (await self._upstream(caller, server, channel)).offer
             except UpstreamError:
-                continue
-        return found
+                return None
+
+        servers = self.connections.servers
+        offers = await asyncio.gather(*map(offer_of, servers))
+        return {server: offer for server, offer in zip(servers, offers, strict=True) if offer is not None}
 
     def capabilities(self, caller: Caller, offered: Mapping[ServerName, Offer]) -> dict[str, Any]:
         """The capabilities to declare to this client."""
@@ -176,10 +181,18 @@ class Gateway:
         error = {"code": answers.METHOD_NOT_FOUND, "message": f"method {method[:80]!r} is not served"}
         return Answer(error=error, status=404)
 
+    async def _turned_away(self, caller: Caller, method: str, params: dict[str, Any], error: CallerError) -> Answer:
+        """What was refused before policy is written down like everything else; if it cannot be, that is the answer."""
+        try:
+            await self.authorize.turned_away(caller.task.task.id, msgspec.json.encode(params), error)
+        except StoreError as cannot:
+            return answers.failure(cannot)
+        return self._failed(caller, method, params, error)
+
     def _failed(self, caller: Caller, method: str, params: dict[str, Any], error: LictorError) -> Answer:
         """A failure of a tool call is a tool result, so that the model can react; everything else an error object."""
-        refusable = isinstance(error, StoreError | ConflictError) or error.reason is Reason.OVERLOADED
-        if method == "tools/call" and (refusable or isinstance(error, UpstreamError)):
+        refusable = isinstance(error, ConflictError | UpstreamError) or error.reason is Reason.OVERLOADED
+        if method == "tools/call" and refusable:
             return answers.refuse_tool(_what(method, params), error.reason, caller.era)
         return answers.failure(error)
 
