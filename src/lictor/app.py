@@ -126,7 +126,13 @@ async def open_house(path: Path, *, load: bool = True) -> House:
     settings = read_settings(path)
     state = path / settings.state
     keys = Keys.open(state)
-    store = SqliteStore(state / "log.db", signer=keys.signer, origin=settings.log_name)
+    store = SqliteStore(
+        state / "log.db",
+        signer=keys.signer,
+        origin=settings.log_name,
+        anchor=keys.read_anchor(),
+        queue_limit=settings.limits.record_queue,
+    )
     policy, clock, ids = PolicyInForce(), SystemClock(), RandomIds()
     parts: dict[str, Any] = {"store": store, "policy": policy, "clock": clock, "ids": ids, "limits": settings.limits}
     house = House(

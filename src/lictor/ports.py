@@ -42,6 +42,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     at_ms: int
     records: tuple[Record, ...]
     payloads: tuple[Payload, ...] = ()
+    patient: bool = False
+    """Nobody waits for it: a store may let it ride with the next batch, but not for longer than some milliseconds."""
 
 
 class Receipt(msgspec.Struct, frozen=True):

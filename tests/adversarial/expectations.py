@@ -53,7 +53,7 @@ _OUTCOME = re.compile(
     rf"(?:(?P<subject>second|calls|every call|\d{{3}}) )?(?P<words>(?:{_WORDS})(?:/(?:{_WORDS}))*)\b(?:: )?(?P<rest>.*)", re.DOTALL
 )
 _ARROW = re.compile(rf"(?P<what>.+?)\s*-> (?P<words>(?:{_WORDS})(?:/(?:{_WORDS}))*)\b(?P<rest>.*)", re.DOTALL)
-_TOKEN = re.compile(r"\s*(?:JSON-RPC\b|(?P<code>-\d{5})\b|(?P<status>\d{3})\b|(?P<name>[A-Za-z]+(?:_[a-z]+)+|HeaderMismatch)\b)")
+_TOKEN = re.compile(r"\s*(?:JSON-RPC\b|(?P<code>-\d{5})\b|(?P<status>\d{3})\b(?!%)|(?P<name>[A-Za-z]+(?:_[a-z0-9]+)+|HeaderMismatch)\b)")
 _BRACKETS = re.compile(r"\s*\([^()]*\)")
 
 Check = Callable[[Run, Observed, re.Match[str]], Awaitable[None]]

@@ -50,6 +50,7 @@ async def _one(case: Case, step: dict[str, Any], dialogue: list[str]) -> None:
         await world.start(gateways=gateways)
         run = Run(world, case.precondition, [step])
         try:
+            await world.session()
             await prepare(run)
             run.mark()
             seen = await perform(run, step)

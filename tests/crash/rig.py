@@ -139,6 +139,7 @@ class Rig:
         """Bring a call so far that its next try is allowed: held and approved, where policy wants that."""
         if EFFECTS[tool] == "read":
             await self.call("read", id="warm up")  # the server's list is learned, as in a gateway that runs
+            await self.core.execute.drain()
             self.upstream.calls.clear()
             return None
         refused = reason_of(await self.call(tool, **arguments))

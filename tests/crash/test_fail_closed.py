@@ -257,7 +257,7 @@ def broken_clock():
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-@pytest.mark.parametrize("at", [NOW - 1, NOW - 86_400_000, 0, NOW + 3_600_000, NOW + 86_400_000, 2**53 - 1])
+@pytest.mark.parametrize("at", [NOW - 1, NOW - 86_400_000, 0, NOW + 3_600_000, NOW + 86_400_000])
 async def test_outside_its_time_a_task_does_nothing(rig, tool, at):
     """A clock before the task was opened, in 1970, or after its end: denied; put right, the approval still stands."""
     await rig.ready(tool, id="a")

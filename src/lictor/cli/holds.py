@@ -30,7 +30,8 @@ def add(name: str, parser: argparse.ArgumentParser) -> None:
         case "approver":
             actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
             enrol = actions.add_parser(
-                "enrol", help="mint a fresh secret for a person of approvers.toml; the old one ends"
+                "enrol",
+                help="mint a fresh secret for a person of approvers.toml; the old one ends; an enrolled approver has to vouch",
             )
             common(enrol)
             enrol.add_argument("human", help="as named in approvers.toml, e.g. os:alice")
@@ -46,12 +47,14 @@ def add(name: str, parser: argparse.ArgumentParser) -> None:
 def pending(args: argparse.Namespace) -> int:
     """List holds."""
     from lictor.app import bundle_path, open_house
+    from lictor.console.held import answerable
 
     out = Out(as_json=args.json)
     house = asyncio.run(open_house(bundle_path(args.bundle), load=False))
     try:
         now = house.clock.now_ms()
-        holds = [hold for hold in house.store.holds(pending_only=not args.all) if args.all or now < hold.expires_at_ms]
+        found = house.store.holds(pending_only=not args.all)
+        holds = [hold for hold in found if args.all or answerable(house.store, hold, now)]
     finally:
         house.close()
     out.data([_as_data(hold, now) for hold in holds])
@@ -86,7 +89,10 @@ async def _enrol(args: argparse.Namespace) -> int:
     out = Out(as_json=args.json)
     house = await open_house(bundle_path(args.bundle))
     try:
-        secret = await house.answer.enrol(HumanId(args.human), by=_operator())
+        people = house.policy.current().approvers.groups_of
+        someone = any(house.store.enrolled(person) for person in people)
+        voucher = house.answer.authenticate(_secret()) if someone else None
+        secret = await house.answer.enrol(HumanId(args.human), by=voucher or _operator(), vouched_by=voucher)
     finally:
         house.close()
     out.data({"human": args.human, "secret": secret})

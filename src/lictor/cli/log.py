@@ -152,6 +152,6 @@ def _checkpoint(args: argparse.Namespace) -> int:
         house.close()
     out.data({"checkpoint": newest, "verifier_key": key})
     out.line(newest.rstrip() if newest else "the log is empty")
-    out.line()
-    out.line(f"verifier key: {key}")
+    if not args.json:
+        print(f"verifier key: {key}", file=sys.stderr)
     return Exit.OK

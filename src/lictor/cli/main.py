@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command: module in `lictor.cli`, one line of help."""
 
+_TAKES_A_COMMAND = frozenset({"run", "catalog"})
 _EPILOG = """\
 start here:
   lictor demo                 see it work, one minute, nothing to configure
@@ -47,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     split = words.index("--") if "--" in words else len(words)
     args = parser.parse_args(words[:split])
     args.command = words[split + 1 :]  # what follows is another program's command line: none of it is read as ours
+    if args.command and command not in _TAKES_A_COMMAND:
+        parser.error(f"{command or 'lictor'} takes no command behind --")
     if not getattr(args, "run", None):
         parser.print_help()
         return Exit.USAGE

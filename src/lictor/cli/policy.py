@@ -45,6 +45,7 @@ def _load(path: Path) -> tuple[dict[str, bytes], Bundle]:
 def _check(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path
     from lictor.config import load_settings
+    from lictor.policy.casefiles import read_suites
     from lictor.policy.compile import compile_bundle
     from lictor.policy.lint import has_errors, lint_bundle
 
@@ -54,6 +55,7 @@ def _check(args: argparse.Namespace) -> int:
         files, bundle = _load(path)
         load_settings(files.get("lictor.toml", b"").decode("utf-8", "replace"))
         compile_bundle(bundle)
+        read_suites(files)
     except BundleRefused as refused:
         return _refused(out, refused)
     findings = lint_bundle(bundle)

@@ -14,6 +14,7 @@ from lictor.model.errors import StoreError
 from lictor.model.ids import HumanId
 from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, ExecutionEnded, ExecutionStarted, RequestReceived, decode_entry
+from lictor.model.task import TaskStatus
 from lictor.pdp.decide import Pdp, facts_of
 from lictor.pdp.normalise import Destination, Value
 from lictor.ports import RecordStore
@@ -57,6 +58,13 @@ def hold_view(store: RecordStore, pdp: Pdp, hold: Hold, now_ms: int, person: Hum
         may_answer=not why_not,
         why_not=why_not,
     )
+
+
+def answerable(store: RecordStore, hold: Hold, now_ms: int) -> bool:
+    """Whether an answer could still matter: the hold waits, and the task it belongs to lives."""
+    state = store.task(hold.task)
+    alive = state is not None and state.status is TaskStatus.OPEN and now_ms < state.task.expires_at_ms
+    return alive and hold.status is HoldStatus.PENDING and now_ms < hold.expires_at_ms
 
 
 def sealed_request(store: RecordStore, hold: Hold) -> ActionRequest:

@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from lictor.console import pages
-from lictor.console.held import decision_views, hold_view
+from lictor.console.held import answerable, decision_views, hold_view
 from lictor.console.signin import SignedIn, SignIns, same
 from lictor.model.errors import LictorError
 from lictor.model.ids import ActionDigest, HoldId
@@ -152,7 +152,7 @@ class _Web:
             return self._to_login()
         console, now = self._console, self._console.clock.now_ms()
         pdp = console.policy.current()
-        waiting = [hold for hold in console.store.holds(pending_only=True) if now < hold.expires_at_ms]
+        waiting = [hold for hold in console.store.holds(pending_only=True) if answerable(console.store, hold, now)]
         views = [hold_view(console.store, pdp, hold, now, signed_in.human) for hold in waiting]
         views.sort(key=lambda view: view.expires_at)
         recent = decision_views(console.store, limit=RECENT)

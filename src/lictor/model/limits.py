@@ -50,12 +50,6 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Pages of one listing: a cursor that never ends is a server that lies."""
     list_items: int = 10_000
     """Tools, resources or prompts of one server: each costs memory and a policy type."""
-    schema_depth: int = 32
-    """Nested subschemas of one tool: hand-written schemas stay below 10."""
-    schema_subschemas: int = 2000
-    """Subschemas of one tool, after expansion of references: bounds the schema bomb (case MCPH-12)."""
-    schema_bytes: int = 256 * 1024
-    """One tool's input schema as canonical bytes."""
 
     # -- tasks, holds, approvals ---------------------------------------------------------------------------------------
     inflight_per_task: int = 64
@@ -70,8 +64,6 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The longest life of a task: one working day."""
 
     # -- deciding and recording ----------------------------------------------------------------------------------------
-    policy_timeout_s: float = 2.0
-    """One decision, all passes: late is a deny."""
     record_timeout_s: float = 10.0
     """Until a record is durable: late means that nothing runs."""
     record_queue: int = 10_000

@@ -57,7 +57,6 @@ class Verdict(Protocol):
         ...
 
 
-
 class Engine(Protocol):
     """The policy engine behind its port."""
 

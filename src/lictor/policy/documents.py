@@ -19,7 +19,7 @@ _S = TypeVar("_S", bound=msgspec.Struct)
 _AT: Final = re.compile(r" - at `\$(?P<path>[^`]*)`$")
 _STEP: Final = re.compile(r"\.(\w+)|\[(\d+)\]")
 MAX_JSON_DEPTH: Final = 64
-"""Nesting of a definitions file; deeper schemas are refused later anyway (`Limits.schema_depth` is 32)."""
+"""Nesting of a definitions file; deeper schemas are refused later anyway (`subschemas.SCHEMA_DEPTH` is 32)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from lictor.model.reasons import Reason
 Schema: TypeAlias = dict[str, Any] | bool
 
 SCHEMA_DEPTH: Final = 32
-"""Nested subschemas, references expanded (default of `Limits.schema_depth`)."""
+"""Nested subschemas, references expanded."""
 SCHEMA_SUBSCHEMAS: Final = 2000
-"""Subschemas altogether, references expanded (default of `Limits.schema_subschemas`)."""
+"""Subschemas altogether, references expanded."""
 
 IN_PLACE_LISTS: Final = ("allOf", "anyOf", "oneOf")
 """Keywords whose subschemas judge the same value as the schema that holds them."""

@@ -36,9 +36,23 @@ class Answer:
             )
         return human
 
-    async def enrol(self, human: HumanId, by: str) -> str:
-        """Give an approver of the bundle a fresh secret; the old one stops working. Returns the secret, shown once."""
-        if human not in self._policy.current().approvers.groups_of:
+    async def enrol(self, human: HumanId, by: str, *, vouched_by: HumanId | None = None) -> str:
+        """Give an approver of the bundle a fresh secret; the old one stops working. Returns the secret, shown once.
+
+        Only the very first enrolment is free. Later ones need an approver who authenticated: an agent that can start our
+        command line must not be able to make itself an approver (ADR 0008).
+
+        Raises:
+            CallerError: not in the bundle, or nobody vouches.
+        """
+        groups_of = self._policy.current().approvers.groups_of
+        if vouched_by is None and any(self._store.enrolled(person) for person in groups_of):
+            raise CallerError(
+                Reason.UNAUTHENTICATED,
+                "somebody is enrolled already, so an enrolled approver has to vouch",
+                remedy="run it in a terminal, or set LICTOR_APPROVER_SECRET to an enrolled approver's secret",
+            )
+        if human not in groups_of:
             raise CallerError(
                 Reason.NOT_AN_APPROVER,
                 f"{human!r} is not in approvers.toml",

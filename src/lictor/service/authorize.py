@@ -5,13 +5,14 @@ If the process dies here: before the commit nothing is known and nothing ran; af
 gathering and deciding again, never going on.
 """
 
+import asyncio
 from dataclasses import dataclass
 from typing import Final, assert_never
 
 from lictor.model.action import ActionRequest
 from lictor.model.approval import Hold, HoldStatus
 from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
-from lictor.model.errors import ConflictError, LictorError
+from lictor.model.errors import ConflictError, LictorError, StoreError
 from lictor.model.ids import DecisionId, DefinitionDigest, ExecutionId, HoldId, InstanceId, TaskId
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
@@ -249,7 +250,13 @@ class Authorize:
             snapshot=attempt.encoded,
         )
         records = (received(request), made(attempt.id, request, attempt.decision), *more)
-        return await self._store.commit(Batch(at_ms=attempt.snapshot.at_ms, records=records, payloads=(payload,)))
+        batch = Batch(at_ms=attempt.snapshot.at_ms, records=records, payloads=(payload,))
+        try:
+            async with asyncio.timeout(self._limits.record_timeout_s):
+                return await self._store.commit(batch)
+        except TimeoutError:
+            # It may still become durable; then recovery finds an execution that never ran, and says so. Nothing runs now.
+            raise StoreError(Reason.CANNOT_RECORD, "the record store did not answer in time") from None
 
 
 @dataclass(frozen=True, slots=True)

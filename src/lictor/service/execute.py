@@ -85,7 +85,7 @@ class Execute:
 
     async def _commit(self, ended: ExecutionEnded) -> None:
         try:
-            await self._store.commit(Batch(at_ms=self._clock.now_ms(), records=(ended,)))
+            await self._store.commit(Batch(at_ms=self._clock.now_ms(), records=(ended,), patient=True))
         except StoreError:
             # Nothing is lost that recovery would not say: the execution stays open and becomes Indeterminate. A store that
             # cannot write refuses the next decision by itself.

@@ -5,7 +5,7 @@ Only pinned things are ever served; a changed one is quarantined once, recorded 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from lictor.model.action import ActionKind, action_name
 from lictor.model.canonical import canonical, sha256_digest
@@ -15,6 +15,10 @@ from lictor.model.record import ToolQuarantined
 from lictor.pdp.decide import PINNED_KINDS, Pdp
 from lictor.ports import Batch, Clock, RecordStore
 from lictor.service.policy import PolicyInForce
+
+
+_NOT_PINNED: Final = DefinitionDigest("")
+"""In a quarantine's record: nobody ever looked at this thing, which has the name of another server's."""
 
 
 def definition_digest(definition: dict[str, Any]) -> DefinitionDigest:
@@ -77,7 +81,11 @@ class Offers:
         pdp = self._policy.current()
         for name, digest in live.items():
             offering = pdp.offering(kind, server, name)
-            pinned = offering.entry.pin if offering else None
+            if offering is not None:
+                pinned = offering.entry.pin
+            else:
+                # Nobody can call it; but a name that another server's pinned thing has is somebody's try (case TOOL-05).
+                pinned = _NOT_PINNED if _shadows(pdp, kind, server, name) else None
             key = (kind, server, name, digest)
             if pinned is None or pinned == digest or key in self._alerted:
                 continue
@@ -91,6 +99,11 @@ def _digest_or_none(definition: dict[str, Any]) -> DefinitionDigest:
         return definition_digest(definition)
     except CallerError:
         return DefinitionDigest("uncanonical")
+
+
+def _shadows(pdp: Pdp, kind: ActionKind, server: ServerName, name: str) -> bool:
+    """Whether the catalogue has this name for another server."""
+    return any(key[0] is kind and key[1] != server and key[2] == name for key in pdp.exact)
 
 
 def _may_permit(pdp: Pdp, agent: AgentId, action: str, resource: tuple[str, str]) -> bool:

@@ -26,6 +26,9 @@ CHECKPOINT_IDLE: Final = 16 * 1024 * 1024
 """Bytes in the write-ahead log from which an idle moment is used to move them into the file."""
 CHECKPOINT_BUSY: Final = 64 * 1024 * 1024
 """... and from which they are moved although somebody waits."""
+PATIENCE_S: Final = 0.005
+"""How long a patient batch waits for another to ride with: longer than an agent's next call takes to arrive, where every call
+would otherwise wait for the sync of the outcome before it (facts/performance.md 9)."""
 
 _REMEDY: Final = "free space on the disk and check that the state folder can be written; nothing runs until then"
 
@@ -50,6 +53,7 @@ class Writer:
         self._log = log
         self._limit = queue_limit
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._patient: list[Job] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -77,12 +81,34 @@ class Writer:
                 self._thread = threading.Thread(target=self._run, name="lictor-records", daemon=True)
                 self._thread.start()
             self._put += count
+            if job.batch.patient:
+                self._wait_for_company(job)
+            else:
+                self._hurry()
+                self._queue.put(job)
+
+    def _wait_for_company(self, job: Job) -> None:
+        """Keep a patient job aside until another comes, or until its time is up."""
+        first = not self._patient or self._patient[-1].loop is not job.loop  # a loop that has ended hurries nobody
+        self._patient.append(job)
+        if first:
+            job.loop.call_later(PATIENCE_S, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        with self._lock:
+            self._hurry()
+
+    def _hurry(self) -> None:
+        """Queue what was kept aside, in order; called with the lock."""
+        waiting, self._patient = self._patient, []
+        for job in waiting:
             self._queue.put(job)
 
     def close(self) -> None:
         """Write what waits, then end the thread. Idempotent."""
         with self._lock:
             closed, self._closed = self._closed, True
+            self._hurry()
         if not closed and self._thread is not None:
             self._queue.put(None)
             self._thread.join()

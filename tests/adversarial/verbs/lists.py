@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from adversarial.expand import schema_of
-from adversarial.fixture import bundle_of, complete, with_tool
+from adversarial.fixture import bundle_of, complete, with_policy, with_tool
 from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import OUTSIDE, Run, verb
 from adversarial.wire import ask
@@ -18,6 +18,7 @@ from lictor.model.reasons import Reason
 from lictor.policy.compile import compile_bundle
 
 _APPENDED = re.compile(r'description \+= "(?P<text>.*)"', re.DOTALL)
+_PERMIT = '@id("case/permit")\npermit(principal, action == Action::"x/{name}", resource);\n'
 _PINNED = re.compile(r"\b([a-z]+)\.([a-z_]+)\b pinned")
 
 
@@ -95,7 +96,7 @@ async def _one_more(run: Run, tool: dict[str, Any]) -> Observed:
         began = time.process_time()
         refused = ""
         try:
-            files = with_tool(world.files, "x", definition)
+            files = with_policy(with_tool(world.files, "x", definition), "case", _PERMIT.format(name=definition["name"]))
             bundle = bundle_of(files)
             loading_ms = (time.process_time() - began) * 1_000
             compile_bundle(bundle)

@@ -1,6 +1,7 @@
 """Live connections to servers: one for each (server, task) unless a server is configured as shared.
 
-Started on first use, restarted on the next call after a death, ended with the task. Two tasks never share a stateful server by accident (R18).
+Started on first use, restarted on the next call after a death, ended with the task. Two tasks never share a
+stateful server by accident (R18).
 """
 
 import asyncio
@@ -49,6 +50,11 @@ class Connections:
         """Configured servers, in order."""
         return tuple(self._servers)
 
+    def live(self, server: ServerName, task: TaskId) -> Upstream | None:
+        """The connection a task would be given now, if it stands."""
+        slot = self._slots.get((server, None if self._servers[server].shared else task))
+        return slot.upstream if slot is not None and slot.upstream is not None and slot.upstream.alive else None
+
     async def get(
         self, server: ServerName, task: TaskId, capabilities: dict[str, Any], ask: Ask, notify: Notify
     ) -> Upstream:
@@ -57,11 +63,12 @@ class Connections:
         Raises:
             UpstreamError: it cannot be started (`effect_possible=False`), or there are too many connections.
         """
+        live = self.live(server, task)
+        if live is not None:
+            return live
         config = self._servers[server]
         key: Key = (server, None if config.shared else task)
         slot = self._slots.get(key)
-        if slot is not None and slot.upstream is not None and slot.upstream.alive:
-            return slot.upstream
         if self._closed:
             raise UpstreamError(Reason.UPSTREAM_DOWN, "the gateway is shutting down", effect_possible=False)
         if slot is None:

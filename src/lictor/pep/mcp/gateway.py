@@ -102,6 +102,8 @@ class Gateway:
     _counts: Counter[TaskId] = field(default_factory=Counter)
     _learned: dict[ServerName, int] = field(default_factory=dict)
     _definitions: dict[tuple[ActionKind, ServerName, str], dict[str, Any]] = field(default_factory=dict)
+    _mirrored: dict[tuple[ServerName, str], dict[str, tuple[str, ...]] | None] = field(default_factory=dict)
+    """What `_header_params` made of a definition, until another is learned."""
 
     # -- entry points of the transports --------------------------------------------------------------------------------
 
@@ -322,16 +324,17 @@ class Gateway:
 
     async def _run(self, call: _Call, grant: Grant, upstream: Upstream, channel: Channel) -> Answer:
         """Steps 7 to 9: claim, send exactly the sealed bytes, answer with exactly what came back."""
-        replies: list[Reply] = []
+        replies: list[tuple[Reply, _ResultFlags]] = []
 
         async def send(sealed: SealedArguments) -> Sent:
             reply = await self._forward(call, grant, sealed, upstream, channel)
-            replies.append(reply)
             body = reply.result if reply.result is not None else msgspec.json.encode(reply.error)
-            return Sent(body=body, is_error=reply.error is not None or _flags(body).isError)
+            flags = _flags(body)
+            replies.append((reply, flags))
+            return Sent(body=body, is_error=reply.error is not None or flags.isError)
 
         await self.execute(grant, send)
-        return await self._answer(call, replies[0])
+        return await self._answer(call, *replies[0])
 
     async def _forward(
         self, call: _Call, grant: Grant, sealed: SealedArguments, upstream: Upstream, channel: Channel
@@ -363,12 +366,12 @@ class Gateway:
             header_params=headers,
         )
 
-    async def _answer(self, call: _Call, reply: Reply) -> Answer:
+    async def _answer(self, call: _Call, reply: Reply, flags: "_ResultFlags") -> Answer:
         if reply.result is None:
             return Answer(error=reply.error)
-        if _flags(reply.result).resultType == "input_required":
+        if flags.resultType == "input_required":
             return await self._input_required(call, reply.result)
-        if call.caller.era is Era.MODERN:
+        if call.caller.era is Era.MODERN and flags.resultType is None:
             return Answer(result=_modern(reply.result))
         return Answer(result=reply.result)
 
@@ -417,6 +420,9 @@ class Gateway:
 
     async def _upstream(self, caller: Caller, server: ServerName, channel: Channel) -> Upstream:
         task = caller.task.task
+        live = self.connections.live(server, task.id)
+        if live is not None:
+            return live
         declared = client_capabilities(self.offers, server, task.agent, caller.capabilities)
 
         async def ask(method: str, params: dict[str, Any]) -> Reply:
@@ -501,15 +507,21 @@ class Gateway:
         for item in items:
             if isinstance(item.get("name"), str):
                 self._definitions[kind, server, item["name"]] = item
+                self._mirrored.pop((server, item["name"]), None)
 
     def _header_params(self, server: ServerName, tool: str) -> dict[str, tuple[str, ...]] | None:
-        definition = self._definitions.get((ActionKind.TOOL, server, tool), {})
-        return header_params(definition.get("inputSchema", {})) or None
+        if (server, tool) in self._mirrored:
+            return self._mirrored[server, tool]
+        definition = self._definitions.get((ActionKind.TOOL, server, tool))
+        if definition is None:
+            return None
+        found = self._mirrored[server, tool] = header_params(definition.get("inputSchema", {})) or None
+        return found
 
 
 class _ResultFlags(msgspec.Struct):
     isError: bool = False  # noqa: N815 - the wire's name
-    resultType: str = "complete"  # noqa: N815 - the wire's name
+    resultType: str | None = None  # noqa: N815 - the wire's name; None: absent, or not read
 
 
 _FLAGS: Final = msgspec.json.Decoder(_ResultFlags)

@@ -47,7 +47,10 @@ class Holding:
 
     def round_trip(self, request: ActionRequest, hold: Hold, what: str) -> Answer:
         """`InputRequiredResult` with a URL elicitation and our sealed state (MCP 2026-07-28, MRTR)."""
-        state = RequestState(task=request.task, digest=request.digest, expires_at_ms=hold.expires_at_ms, hold=hold.id)
+        # Outlives the hold: an approval given at the last moment has a life of its own, and whoever comes too late is told
+        # that nobody answered in time, not that the state is none of ours (case BIND-16).
+        expires = 2 * hold.expires_at_ms - hold.opened_at_ms
+        state = RequestState(task=request.task, digest=request.digest, expires_at_ms=expires, hold=hold.id)
         result = {
             "resultType": "input_required",
             "inputRequests": {
