@@ -52,7 +52,7 @@ def next_step(reason: Reason) -> str:
 
 def refusal_text(what: str, reason: Reason, *, url: str = "", extra: str = "") -> str:
     """The sentence a model reads."""
-    approve = f" Approve at {url}" if url else ""
+    approve = f" Approve at {url} or with: lictor approve {url.rpartition('/')[2]}" if url else ""
     more = f" {extra}" if extra else ""
     return f"Lictor refused {what}: {reason.value}.{more} Next: {next_step(reason)}.{approve}"
 
