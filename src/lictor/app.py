@@ -397,6 +397,7 @@ def http_server(runtime: Runtime) -> Any:
             access_log=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,  # who asks is known by the token; an address somebody wrote into a header is not believed
             timeout_graceful_shutdown=5,
         )
     )

@@ -11,7 +11,6 @@ from typing import Final
 
 from adversarial.model import Observed, Unreadable, Word, Wrong
 from adversarial.run import Run
-
 from lictor.model.reasons import Reason
 
 ALIASES: Final[dict[str, tuple[frozenset[Reason], str]]] = {
@@ -50,10 +49,15 @@ _WITHOUT_REASON: Final = frozenset({Word.DETECT, Word.QUARANTINE, Word.REFUSED, 
 
 _WORDS = "|".join(Word)
 _OUTCOME = re.compile(
-    rf"(?:(?P<subject>second|calls|every call|\d{{3}}) )?(?P<words>(?:{_WORDS})(?:/(?:{_WORDS}))*)\b(?:: )?(?P<rest>.*)", re.DOTALL
+    rf"(?:(?P<subject>second|calls|every call|\d{{3}}) )?(?P<words>(?:{_WORDS})(?:/(?:{_WORDS}))*)\b(?:: )?(?P<rest>.*)",
+    re.DOTALL,
 )
 _ARROW = re.compile(rf"(?P<what>.+?)\s*-> (?P<words>(?:{_WORDS})(?:/(?:{_WORDS}))*)\b(?P<rest>.*)", re.DOTALL)
-_TOKEN = re.compile(r"\s*(?:JSON-RPC\b|(?P<code>-\d{5})\b|(?P<status>\d{3})\b(?!%)|(?P<name>[A-Za-z]+(?:_[a-z0-9]+)+|HeaderMismatch)\b)")
+_SINGLE = "|".join(reason for reason in Reason if "_" not in reason)
+_TOKEN = re.compile(
+    r"\s*(?:JSON-RPC\b|(?P<code>-\d{5})\b|(?P<status>\d{3})\b(?!%)"
+    rf"|(?P<name>[A-Za-z]+(?:_[a-z0-9]+)+|HeaderMismatch|{_SINGLE})\b)"
+)
 _BRACKETS = re.compile(r"\s*\([^()]*\)")
 
 Check = Callable[[Run, Observed, re.Match[str]], Awaitable[None]]
@@ -103,6 +107,13 @@ def clauses(expected: str) -> list[str]:
     return [part.strip() for part in [*parts, current] if part.strip()]
 
 
+def bare(text: str) -> str:
+    """Without what stands in brackets, however deep."""
+    while (shorter := _BRACKETS.sub("", text)) != text:
+        text = shorter
+    return text
+
+
 async def judge(run: Run, seen: Observed, expected: str) -> None:
     """Hold what was seen against every clause.
 
@@ -126,7 +137,7 @@ def reader_of(text: str, context: str) -> Callable[[Run, Observed], Awaitable[No
     Raises:
         Unreadable: nothing does.
     """
-    found = _phrase(text) or _alternatives(text, context) or _outcome(text, context) or _phrase(_BRACKETS.sub("", text))
+    found = _phrase(text) or _alternatives(text, context) or _outcome(text, context) or _phrase(bare(text))
     if found is None:
         raise Unreadable(f"no checker reads {text!r}")
     return found
@@ -146,7 +157,7 @@ def _phrase(text: str) -> Callable[[Run, Observed], Awaitable[None]] | None:
 
 def _alternatives(text: str, context: str) -> Callable[[Run, Observed], Awaitable[None]] | None:
     """`REJECT a or b`: the outcome, or the phrase."""
-    plain = _BRACKETS.sub("", text)
+    plain = bare(text)
     left, found, right = plain.partition(" or ")
     first = _outcome(left, context) if found and " or " not in right else None
     second = _phrase(right) if first else None
@@ -166,7 +177,7 @@ def _alternatives(text: str, context: str) -> Callable[[Run, Observed], Awaitabl
 
 
 def _outcome(text: str, context: str) -> Callable[[Run, Observed], Awaitable[None]] | None:
-    plain = _BRACKETS.sub("", text).strip()
+    plain = bare(text).strip()
     arrow = _ARROW.fullmatch(plain)
     match = arrow or _OUTCOME.fullmatch(plain)
     if match is None:
@@ -270,7 +281,10 @@ def _check_rejected(run: Run, seen: Observed) -> None:
     about_arguments = seen.reason in {Reason.INVALID_ARGUMENTS, Reason.UNKNOWN_ARGUMENT, Reason.UNKNOWN_VALUE}
     if given and about_arguments:
         errors = " ".join(error for decision in run.decisions() for error in decision.errors)
-        require(any(name in errors or _folded(name) in _folded(errors) for name in given), f"{errors!r} names none of {given}")
+        require(
+            any(name in errors or _folded(name) in _folded(errors) for name in given),
+            f"{errors!r} names none of {given}",
+        )
 
 
 def _folded(text: str) -> str:

@@ -27,7 +27,7 @@ class FaultyStore:
     refused: list[Batch] = field(default_factory=list)
 
     def __getattr__(self, name: str) -> Any:
-        if self.fault == "db_down" and name not in {"close"}:
+        if self.fault == "db_down" and name != "close":
             raise StoreError(Reason.CANNOT_RECORD, "the record store cannot be reached")
         return getattr(self.inner, name)
 
@@ -69,6 +69,5 @@ class TimedOutEngine:
 
 def without_answers(pdp: Pdp) -> Pdp:
     """The same policy behind an engine that times out."""
-
 
     return replace(pdp, engine=TimedOutEngine(pdp.engine))

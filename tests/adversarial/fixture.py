@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from adversarial.model import Unreadable
-
 from lictor.model.ids import PolicyRevision
 from lictor.pdp.decide import Pdp
 from lictor.policy.bundle import Bundle

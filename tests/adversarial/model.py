@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -97,7 +98,9 @@ class Observed:
 
     def summary(self) -> str:
         """One line for a failure's report."""
-        shown = {key: (value if len(repr(value)) < 120 else f"{repr(value)[:117]}...") for key, value in self.facts.items()}
+        shown = {
+            key: (value if len(repr(value)) < 120 else f"{repr(value)[:117]}...") for key, value in self.facts.items()
+        }
         return f"{self.word} {self.status} {self.code} {self.reason!r} facts={shown} text={self.text[:300]!r}"
 
 
@@ -118,3 +121,7 @@ class Verdict:
         head = f"{self.case.id}: {self.case.precondition}\n  input:    {json.dumps(self.case.input)[:600]}\n  expected: {self.case.expected}"
         end = "passed" if self.failure is None else f"{self.failure.kind}: {self.failure}"
         return "\n".join([head, f"  {end}", *(f"    {line}" for line in self.dialogue)])
+
+
+TALLY: Counter[str] = Counter()
+"""How the cases of this process ended; what the runner could not do is counted apart from what the gateway did wrong."""

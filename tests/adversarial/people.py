@@ -6,7 +6,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 from adversarial.wire import Response, ask
-
 from lictor.model.reasons import Reason
 
 _FIELD = re.compile(r'name="(csrf|digest)" value="([^"]*)"')
@@ -31,7 +30,11 @@ class Person:
 
     async def post(self, path: str, form: dict[str, str]) -> Response:
         """Send a form."""
-        headers = [*self._headers(), ("Content-Type", "application/x-www-form-urlencoded"), ("Origin", f"http://{self.host}")]
+        headers = [
+            *self._headers(),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+            ("Origin", f"http://{self.host}"),
+        ]
         return self._keep(await ask(self.app, "POST", path, headers, urlencode(form).encode()))
 
     async def sign_in(self) -> Response:

@@ -12,7 +12,6 @@ from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import Run, perform
 from adversarial.wire import ask
 from adversarial.world import HOST
-
 from lictor.config import Listen, ServerSettings, Settings
 from lictor.model.ids import HoldId
 from lictor.model.limits import Limits
@@ -31,7 +30,9 @@ async def effects(run: Run, seen: Observed, match: Match) -> None:
     groups = match.groupdict()
     if "outcomes" in seen.facts:
         for moment, answers, count in seen.facts["outcomes"]:
-            require(count <= int(groups["n"]), f"{count} effects when the connection is lost {moment} the commit: {answers}")
+            require(
+                count <= int(groups["n"]), f"{count} effects when the connection is lost {moment} the commit: {answers}"
+            )
         return
     count, wanted = len(run.effects()), 1 if groups.get("one") else int(groups["n"])
     require(count <= wanted if groups.get("most") else count == wanted, f"{count} effects")
@@ -73,18 +74,21 @@ async def never_decided(run: Run, seen: Observed, match: Match) -> None:
 @phrase(r"after decoding the sentinel")
 async def sentinel_is_read(run: Run, seen: Observed, match: Match) -> None:
     """Encoded, the right name is accepted: what was refused was the name, not the encoding."""
-    from adversarial.verbs.calls import _published  # noqa: PLC0415
-    from adversarial.world import encode  # noqa: PLC0415
+    from adversarial.verbs.calls import _published
+    from adversarial.world import encode
 
     message = seen.facts["message_sent"]
     encoded = _published("=?base64?" + _b64(message["params"]["name"]) + "?=")
-    right = [(n, encoded if n.lower() == "mcp-name" else v) for n, v in [*seen.facts["headers_right"], *seen.facts["headers_given"]]]
+    right = [
+        (n, encoded if n.lower() == "mcp-name" else v)
+        for n, v in [*seen.facts["headers_right"], *seen.facts["headers_given"]]
+    ]
     again = await run.world.send(await run.world.session(), right, encode(message))
     require(again.reason != Reason.HEADER_MISMATCH, f"the right name is refused too: {again.summary()}")
 
 
 def _b64(text: str) -> str:
-    import base64  # noqa: PLC0415
+    import base64
 
     return base64.b64encode(text.encode()).decode()
 
@@ -126,7 +130,9 @@ async def per_currency(run: Run, seen: Observed, match: Match) -> None:
     arguments = {**run.inputs[0]["args"], "currency": "EUR"}
     control = await run.world.call(run.inputs[0]["tool"], arguments, session=await run.world.new_session())
     require(control.word is Word.ALLOW, f"in EUR: {control.summary()}")
-    other = await run.world.call(run.inputs[0]["tool"], {**arguments, "currency": "USD"}, session=await run.world.new_session())
+    other = await run.world.call(
+        run.inputs[0]["tool"], {**arguments, "currency": "USD"}, session=await run.world.new_session()
+    )
     require(other.word is not Word.ALLOW, "another currency has the same limit")
 
 
@@ -142,7 +148,9 @@ async def excluded(run: Run, seen: Observed, match: Match) -> None:
     require((call.word, call.reason) == (Word.DENY, Reason.UNKNOWN_TOOL), f"it can be called: {call.summary()}")
     if match["ms"]:
         took = max(facts["listing_ms"], facts["cataloguing_ms"])
-        require(took < int(match["ms"]), f"{facts['listing_ms']:.0f} ms to list, {facts['cataloguing_ms']:.0f} ms to refuse")
+        require(
+            took < int(match["ms"]), f"{facts['listing_ms']:.0f} ms to list, {facts['cataloguing_ms']:.0f} ms to refuse"
+        )
 
 
 @phrase(r"(?P<n>\d+) outbound fetches")
@@ -153,7 +161,10 @@ async def fetches(run: Run, seen: Observed, match: Match) -> None:
 @phrase(r"other tools stay listed")
 async def others_listed(run: Run, seen: Observed, match: Match) -> None:
     before = seen.facts["before"]
-    require(before and set(before) <= set(seen.facts["listed"]) and set(before) <= set(seen.facts["after"]), "others are gone")
+    require(
+        before and set(before) <= set(seen.facts["listed"]) and set(before) <= set(seen.facts["after"]),
+        "others are gone",
+    )
 
 
 @phrase(r"pattern refused or run on a linear-time engine")
@@ -283,7 +294,8 @@ async def shown_as_data(run: Run, seen: Observed, match: Match) -> None:
     for name, text in _screens(seen).items():
         require(match["value"] in text and match["name"] in text, f"{name} does not show it")
     cli = seen.facts["screens"].get("cli", "")
-    require(re.search(rf"│ +\d+ │ {re.escape(match['value'])}", cli), "the terminal does not show it as the gateway's")
+    under = re.search(rf"┌─ argument {match['name']} .*\n(?:[├│].*\n)*[└│][ \d│]*{re.escape(match['value'])}\n", cli)
+    require(under, "the terminal does not show it as an argument")
 
 
 @phrase(r"the summary is absent or marked \"(?P<mark>[^\"]+)\"")
@@ -338,14 +350,17 @@ async def may_refuse(run: Run, seen: Observed, match: Match) -> None:
 async def controls_shown(run: Run, seen: Observed, match: Match) -> None:
     value = str(next(iter(seen.facts["arguments"].values())))
     for name, raw in seen.facts["screens"].items():
-        require(not any(unicodedata.category(char) == "Cc" and char != "\n" for char in raw), f"{name} holds control characters")
+        require(
+            not any(unicodedata.category(char) == "Cc" and char != "\n" for char in raw),
+            f"{name} holds control characters",
+        )
     for name, text in _screens(seen).items():
         require(show(value).text in text and "\\x1b" in text, f"{name} does not show it exactly")
 
 
 @phrase(r"bidi controls shown as \[(?P<point>U\+[0-9A-F]+)\]", r"shown as \[(?P<point>U\+[0-9A-F]+)\]…?")
 async def code_points_shown(run: Run, seen: Observed, match: Match) -> None:
-    char = chr(int(match["point"][2:], 16))
+    char = chr(int(match["point"].partition("+")[2], 16))
     for name, raw in seen.facts["screens"].items():
         require(char not in raw, f"{name} holds the character itself")
     for name, text in _screens(seen).items():
@@ -357,8 +372,11 @@ async def isolated(run: Run, seen: Observed, match: Match) -> None:
     page = seen.facts["screens"].get("web", "")
     value = next(iter(seen.facts["arguments"].values()))
     start = show(value).tokens[0].text
-    require(re.search(rf'<bdi class="t" dir="ltr">{re.escape(html.escape(start))}', page), "the page does not isolate it")
-    require("└─ end" in seen.facts["screens"].get("cli", "└─ end"), "the terminal does not frame it")
+    require(
+        re.search(rf'<bdi class="t" dir="ltr">{re.escape(html.escape(start))}', page), "the page does not isolate it"
+    )
+    rows = seen.facts["screens"].get("cli", "").splitlines()
+    require(all(row[:1] in "┌│├└┊" for row in rows), "the terminal does not frame it")
 
 
 @phrase(r"host shown as xn--… plus \"(?P<warning>[^\"]+)\" warning")
@@ -381,7 +399,10 @@ async def invisible_counted(run: Run, seen: Observed, match: Match) -> None:
 async def escaped(run: Run, seen: Observed, match: Match) -> None:
     page = seen.facts["screens"]["web"]
     value = str(next(iter(seen.facts["arguments"].values())))
-    require(not re.search(r"<(?:img|script|iframe|object|svg|!--)", page, re.IGNORECASE), "markup of the argument is markup of the page")
+    require(
+        not re.search(r"<(?:img|script|iframe|object|svg|!--)", page, re.IGNORECASE),
+        "markup of the argument is markup of the page",
+    )
     require("javascript:" not in "".join(re.findall(r"<[^>]*>", page)), "a link of the argument is a link of the page")
     require(show(value).text in _plain(page), "it is not shown whole")
 
@@ -525,9 +546,7 @@ def _setting_names() -> set[str]:
     return {name for type_ in (Settings, Listen, ServerSettings, Limits) for name in type_.__struct_fields__}
 
 
-@phrase(
-    r"there is no fail-open mode for write/destructive tools", r"no failure_mode_allow option for write tools"
-)
+@phrase(r"there is no fail-open mode for write/destructive tools", r"no failure_mode_allow option for write tools")
 async def no_such_option(run: Run, seen: Observed, match: Match) -> None:
     odd = [name for name in _setting_names() if re.search(r"fail|open_on|allow_on|bypass|permissive|mode", name)]
     require(not odd, f"settings: {odd}")
@@ -538,7 +557,9 @@ async def deploy_refused(run: Run, seen: Observed, match: Match) -> None:
     require(seen.word is Word.REFUSED and seen.reason == Reason.BUNDLE_REFUSED, seen.summary())
     require(seen.facts["before"] == seen.facts["after"], "another version is in force")
     require("case.cedar" in seen.text, f"{seen.text!r} does not say where")
-    require(any("last good one stays" in line for line in run.world.operator), f"the operator was told {run.world.operator}")
+    require(
+        any("last good one stays" in line for line in run.world.operator), f"the operator was told {run.world.operator}"
+    )
 
 
 @phrase(r"decisions carry the version hash")
@@ -584,7 +605,9 @@ async def reads_too(run: Run, seen: Observed, match: Match) -> None:
 async def intact(run: Run, seen: Observed, match: Match) -> None:
     store = run.world.store
     require(store.size() == run.log_before, "the log changed")
-    report = verify_log(store.entries(), store.checkpoints(), run.world.main.house.keys.verifier_key("case.example/log"))
+    report = verify_log(
+        store.entries(), store.checkpoints(), run.world.main.house.keys.verifier_key("case.example/log")
+    )
     require(report.ok, f"{report.findings}")
     require(not run.effects(), "something ran")
 
@@ -599,8 +622,8 @@ async def unhealthy(run: Run, seen: Observed, match: Match) -> None:
 async def whole(run: Run, seen: Observed, match: Match) -> None:
     """With the same padding and a harmless end it runs: what was judged is the end."""
     require(seen.word in {Word.DENY, Word.REJECT}, seen.summary())
-    from adversarial.expand import expanded  # noqa: PLC0415
-    from adversarial.verbs.calls import _tool_for  # noqa: PLC0415
+    from adversarial.expand import expanded
+    from adversarial.verbs.calls import _tool_for
 
     arguments = expanded(run.inputs[0]["args"])
     tool = run.inputs[0].get("tool") or _tool_for(run, arguments)
@@ -634,7 +657,9 @@ async def burnt(run: Run, seen: Observed, match: Match) -> None:
 
 @phrase(r"100%", r"by witness / gossip of checkpoints", r"(?:names the position)")
 async def all_detected(run: Run, seen: Observed, match: Match) -> None:
-    require(seen.facts["tried"] and not seen.facts["missed"], f"{len(seen.facts['missed'])} of {seen.facts['tried']} missed")
+    require(
+        seen.facts["tried"] and not seen.facts["missed"], f"{len(seen.facts['missed'])} of {seen.facts['tried']} missed"
+    )
     require(not seen.facts["nowhere"], f"no place for {seen.facts['nowhere'][:3]}")
 
 
@@ -694,5 +719,3 @@ async def inputs_kept(run: Run, seen: Observed, match: Match) -> None:
 async def none_found(run: Run, seen: Observed, match: Match) -> None:
     require(seen.facts["searched"] > 1_000, "there is nothing to search")
     require(not seen.facts["found"], f"found {seen.facts['found']}")
-
-

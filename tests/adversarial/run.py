@@ -12,7 +12,6 @@ from typing import Any
 from adversarial.model import NoSetup, Observed, Unreadable
 from adversarial.upstreams import Effect
 from adversarial.world import World
-
 from lictor.model.record import DecisionMade, Record, decode_entry
 
 
@@ -144,7 +143,13 @@ class _Outside:
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, _: tuple[Any, ...]) -> None:
-        if self.armed and event in {"socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.posix_spawn", "os.exec"}:
+        if self.armed and event in {
+            "socket.connect",
+            "socket.getaddrinfo",
+            "subprocess.Popen",
+            "os.posix_spawn",
+            "os.exec",
+        }:
             self.seen.append(event)
 
     def __enter__(self) -> list[str]:

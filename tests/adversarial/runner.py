@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,10 +13,10 @@ from adversarial import expectations, universal
 from adversarial.model import Case, Failure, Unreadable, Verdict, Wrong
 from adversarial.run import Run, check, nested, perform, prepare
 from adversarial.world import World, opened
-
 from lictor.model.errors import LictorError
 
-TIMEOUT_S = 60.0
+TIMEOUT_S = float(os.environ.get("LICTOR_CASE_TIMEOUT", "60"))
+"""One case; a release that runs more rounds of a race gives it more."""
 
 
 def run_case(case: Case) -> Verdict:
@@ -26,7 +27,16 @@ def run_case(case: Case) -> Verdict:
         asyncio.run(asyncio.wait_for(_each(case, dialogue), TIMEOUT_S))
     except Failure as error:
         failure = error
-    except (AssertionError, LictorError, TimeoutError, LookupError, TypeError, ValueError, AttributeError, OSError) as error:
+    except (
+        AssertionError,
+        LictorError,
+        TimeoutError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OSError,
+    ) as error:
         failure = Wrong(f"{type(error).__name__}: {error}")
     return Verdict(case, failure, dialogue)
 
@@ -45,7 +55,10 @@ async def _each(case: Case, dialogue: list[str]) -> None:
 async def _one(case: Case, step: dict[str, Any], dialogue: list[str]) -> None:
     inside = list(nested(step))
     durable = any(check(one).durable for one in inside)
-    gateways = max([2 if "fault" in one and one["op"] == "parallel" else 1 for one in inside] + [int(one.get("gateways", 1)) for one in inside])
+    gateways = max(
+        [2 if "fault" in one and one["op"] == "parallel" else 1 for one in inside]
+        + [int(one.get("gateways", 1)) for one in inside]
+    )
     with opened(durable=durable) as world:
         await world.start(gateways=gateways)
         run = Run(world, case.precondition, [step])

@@ -5,15 +5,17 @@ from collections import Counter
 from adversarial.expectations import require
 from adversarial.run import Run
 from adversarial.wire import observe
-
 from lictor.model.reasons import Reason
 from lictor.model.record import (
     ApprovalGiven,
     DecisionMade,
     ExecutionEnded,
     ExecutionStarted,
+    HoldExpired,
     HoldOpened,
+    HoldRefused,
     RequestReceived,
+    RequestRefused,
     decode_entry,
 )
 
@@ -34,6 +36,7 @@ async def check(run: Run) -> None:
         gateway.store.before = gateway.store.after = None
     await run.world.settle()
     effects_follow_grants(run)
+    refusals_are_recorded(run)
     only_deliberate_failures(run)
     no_secret_is_seen(run)
     reasons_are_stable(run)
@@ -70,11 +73,16 @@ def effects_follow_grants(run: Run) -> None:
     for execution in started.values():
         decision, request = decisions[execution.decision], requests[execution.request]
         require(decision.outcome == "allow", f"U1: an execution on a decision {decision.outcome}")
-        require(decision.digest == execution.digest == request.digest, "U5: decision and execution differ in their digest")
+        require(
+            decision.digest == execution.digest == request.digest, "U5: decision and execution differ in their digest"
+        )
         require(request.arguments == execution.arguments, "U5: request and execution differ in their arguments")
         if execution.hold is not None:
             given = approved.get(execution.hold)
-            require(given is not None and given.approval.digest == execution.digest, "U5: the approval is for another action")
+            require(
+                given is not None and given.approval.digest == execution.digest,
+                "U5: the approval is for another action",
+            )
         outcome = ended.get(execution.execution)
         if outcome is not None and outcome.sent:
             require(outcome.sent == execution.arguments, "U5: what was recorded as sent is not what was decided")
@@ -85,6 +93,31 @@ def effects_follow_grants(run: Run) -> None:
     require(not unrecorded, f"U2: effects before their record: {unrecorded[:3]}")
     sent = Counter(record.sent for record in ended.values() if record.outcome == "executed")
     require(not sent - happened, "U5: something is recorded as executed that no server received")
+
+
+_NOT_RECORDED = frozenset({Reason.CANNOT_RECORD, Reason.NO_POLICY, Reason.CONFLICT, Reason.INTERNAL, Reason.PERMITTED})
+"""Answers behind which there is no record: nothing could be written, or nothing was decided."""
+
+
+def refusals_are_recorded(run: Run) -> None:
+    """U2: whatever an authenticated agent was told stands in the log, with the reason it was told."""
+    store = run.world.main.store.inner
+    if getattr(store, "_closed", False):
+        return
+    noted: Counter[str] = Counter()
+    for entry in store.entries():
+        match decode_entry(entry.data).record:
+            case DecisionMade() | RequestRefused() | HoldRefused() as record:
+                noted[record.reason] += 1
+            case HoldExpired():
+                noted[Reason.APPROVAL_TIMEOUT] += 1
+                noted[Reason.APPROVAL_EXPIRED] += 1
+            case _:
+                pass
+    told = Counter(seen.reason for seen in map(observe, run.world.responses) if seen.reason not in _NOT_RECORDED)
+    upstream = [reason for reason in told if reason.startswith("upstream_")]
+    missing = {reason: count for reason, count in (told - noted).items() if reason and reason not in upstream}
+    require(not missing, f"U2: told and not recorded: {missing}")
 
 
 def only_deliberate_failures(run: Run) -> None:
@@ -123,5 +156,3 @@ def reasons_are_stable(run: Run) -> None:
         told = response.body.decode("utf-8", "replace")
         leaked = [word for word in _POLICY_WORDS if word in told]
         require(not leaked, f"U6: the agent is told {leaked}")
-
-

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from adversarial.fixture import Definitions, upstream_definitions
 
+from adversarial.fixture import Definitions, upstream_definitions
 from lictor.model.canonical import canonical, sha256_digest
 from lictor.pep.mcp.seam import Era, Notify, Offer, Reply
 
@@ -110,7 +110,9 @@ class FakeUpstream:
         text = servers.results.get(f"{self.server}.{name}", "done")
         if method == "resources/read":
             return Reply(result=msgspec.json.encode({"contents": [{"uri": name, "text": text}]}))
-        return Reply(result=msgspec.json.encode({"content": [{"type": "text", "text": text}], "resultType": "complete"}))
+        return Reply(
+            result=msgspec.json.encode({"content": [{"type": "text", "text": text}], "resultType": "complete"})
+        )
 
     async def notify(self, method: str, params: dict[str, Any]) -> None:
         return None

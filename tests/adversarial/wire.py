@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adversarial.model import Observed, Word
-
 from lictor.model.reasons import Reason
 from lictor.pep.mcp.holding import INPUT_KEY
 

@@ -19,7 +19,6 @@ from adversarial.model import Observed
 from adversarial.people import Person
 from adversarial.upstreams import FakeUpstream, Servers
 from adversarial.wire import Response, ask, headers_for, modern, observe, transport_headers
-
 from lictor import app as application
 from lictor.config import ServerSettings, Settings
 from lictor.model.ids import ServerName
@@ -30,6 +29,7 @@ from lictor.service.approve import Answer
 from lictor.service.policy import PolicyInForce
 from lictor.service.tasks import Tasks
 from lictor.stores.bundle_folder import BundleFolder
+from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds
 from lictor.stores.keys import Keys
 from lictor.stores.memory import MemoryStore
@@ -43,6 +43,8 @@ BUDGET = Budget(calls=10_000, value={"EUR": 100_000_000, "USD": 100_000_000})
 """Far above the fixture's limits, so that no refusal is the budget's unless a case is about it."""
 AGENT_OF_USER = {"alice": "A1", "bob": "A1", "eve": "A1"}
 HOST = "127.0.0.1:8700"
+MAX_DIALOGUE = 80
+"""Lines of a failure's report."""
 
 
 @dataclass(slots=True)
@@ -83,7 +85,7 @@ class World:
     folder: Path
     durable: bool
     servers: Servers = field(default_factory=Servers)
-    clock: ManualClock = field(default_factory=lambda: ManualClock(int(time.time() * 1_000)))
+    clock: ManualClock = field(default_factory=lambda: ManualClock(SystemClock().now_ms()))
     ids: RandomIds = field(default_factory=RandomIds)
     gateways: list[Gatewayed] = field(default_factory=list)
     sessions: dict[str, Session] = field(default_factory=dict)
@@ -120,14 +122,20 @@ class World:
         settings = Settings(
             log_name="case.example/log",
             servers={
-                name: ServerSettings(url=f"https://{name}.upstream.example/mcp", headers={"Authorization": UPSTREAM_SECRET})
+                name: ServerSettings(
+                    url=f"https://{name}.upstream.example/mcp", headers={"Authorization": UPSTREAM_SECRET}
+                )
                 for name in self.servers.offered
             },
         )
         if self.durable:
             inner: Any = SqliteStore(state / "log.db", signer=keys.signer, origin=settings.log_name)
         else:
-            inner = self.gateways[0].store.inner if self.gateways else MemoryStore(signer=keys.signer, origin=settings.log_name)
+            inner = (
+                self.gateways[0].store.inner
+                if self.gateways
+                else MemoryStore(signer=keys.signer, origin=settings.log_name)
+            )
         store = FaultyStore(inner)
         policy = PolicyInForce()
         parts: dict[str, Any] = {
@@ -263,13 +271,19 @@ class World:
         self.responses.append(response)
         seen = observe(response)
         seen.facts["seconds"] = took
-        if len(self.dialogue) < 80:
+        if len(self.dialogue) < MAX_DIALOGUE:
             self.dialogue.append(f"-> {note or body[:300]!r}")
             self.dialogue.append(f"<- {response.status} {response.body[:400]!r}")
         return seen
 
     async def request(
-        self, session: Session, method: str, params: dict[str, Any], *, gateway: int = 0, headers: list[tuple[str, str]] | None = None
+        self,
+        session: Session,
+        method: str,
+        params: dict[str, Any],
+        *,
+        gateway: int = 0,
+        headers: list[tuple[str, str]] | None = None,
     ) -> Observed:
         """A well-formed request of the modern protocol."""
         message = modern(method, params)
@@ -293,7 +307,9 @@ class World:
             params |= {"requestState": state, "inputResponses": {"lictor_approval": {"action": "accept"}}}
         if meta:
             params["_meta"] = meta
-        return await self.request(asking, "tools/call", params, gateway=gateway, headers=await self._headers(asking, params))
+        return await self.request(
+            asking, "tools/call", params, gateway=gateway, headers=await self._headers(asking, params)
+        )
 
     async def _headers(self, session: Session, params: dict[str, Any]) -> list[tuple[str, str]]:
         message = {"method": "tools/call", "params": params}
@@ -308,7 +324,12 @@ class World:
     # -- approvals -------------------------------------------------------------------------------------------------------
 
     async def hold(
-        self, name: str, *, tool: str = "bank.transfer", arguments: dict[str, Any] | None = None, session: Session | None = None
+        self,
+        name: str,
+        *,
+        tool: str = "bank.transfer",
+        arguments: dict[str, Any] | None = None,
+        session: Session | None = None,
     ) -> Held:
         """Ask for something that needs a person; remember it under a case's name."""
         asking = session or await self.session()
@@ -323,7 +344,8 @@ class World:
     async def approve(self, held: Held, by: str = "bob") -> Response:
         """Somebody says yes at the console."""
         page = await (await self.person(by)).answer(held.hold, "approve")
-        self.dialogue.append(f"   {by} approves {held.hold}: {page.status}")
+        if len(self.dialogue) < MAX_DIALOGUE:
+            self.dialogue.append(f"   {by} approves {held.hold}: {page.status}")
         return page
 
     async def redeem(

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -182,6 +183,17 @@ async def test_a_hold_lives_until_it_is_consumed(store):
     assert store.live_hold("task_1", DIGEST).id == "hold_2"
 
 
+async def test_a_denied_hold_stays_found(store):
+    """The retry of a denied action finds the denial; after expiry there is nothing to find."""
+    await store.commit(batch(opened(), held(), held("hold_2", digest=OTHER)))
+    await store.commit(batch(HoldDenied(hold="hold_1", by="bob", note="no"), HoldExpired(hold="hold_2")))
+    live = store.live_hold("task_1", DIGEST)
+    assert (live.id, live.status, live.note) == ("hold_1", HoldStatus.DENIED, "no")
+    assert store.live_hold("task_1", OTHER) is None
+    assert await refused(store, held("hold_3")) is Reason.CONFLICT
+    await store.commit(batch(held("hold_3", digest=OTHER)))
+
+
 async def test_hold_lists(store):
     """Newest first, pending only, limited, counted since a moment."""
     await store.commit(batch(opened(), opened("task_2")))
@@ -256,6 +268,20 @@ async def test_erased_payloads_are_gone_for_good(store):
     assert store.payload("req_2") == payload("req_2", task="task_2")
     assert store.size() == 3
     assert verify_log(store.entries(), store.checkpoints(), store.verifier_key).ok
+
+
+async def test_a_patient_batch_is_recorded_in_its_turn(store):
+    """Alone it is recorded soon; before another it keeps its place; closing does not lose it."""
+    await store.commit(batch(opened()))
+    receipt = await store.commit(msgspec.structs.replace(batch(received("alone")), patient=True))
+    assert (receipt.first, store.size()) == (1, 2)
+    jobs = [store.commit(msgspec.structs.replace(batch(received(f"r{n}")), patient=n % 2 == 0)) for n in range(10)]
+    receipts = await asyncio.gather(*jobs)
+    assert [receipt.first for receipt in receipts] == list(range(2, 12))
+    last = asyncio.create_task(store.commit(msgspec.structs.replace(batch(received("last")), patient=True)))
+    await asyncio.sleep(0)
+    store.close()
+    assert (await last).first == 12
 
 
 async def test_a_closed_store_records_nothing(store):

@@ -33,8 +33,10 @@ def refuses(rig: Rig, _: Any) -> Iterator[None]:
         raise StoreError(Reason.CANNOT_RECORD, "no")
 
     rig.store.before = refuse
-    yield
-    rig.store.before = None
+    try:
+        yield
+    finally:
+        rig.store.before = None
 
 
 @contextmanager
@@ -51,12 +53,14 @@ def writer_connections(rig: Rig, patch: Any, change: Callable[[sqlite3.Connectio
     present = rig.real._writer._connection
     if present is not None:
         change(present)
-    yield
-    patch.setattr(writer, "connect", real)
-    present = rig.real._writer._connection
-    if present is not None:  # what the disk did to it is over
-        present.execute("PRAGMA query_only=OFF")
-        present.execute("PRAGMA max_page_count=1073741823")
+    try:
+        yield
+    finally:
+        patch.setattr(writer, "connect", real)
+        present = rig.real._writer._connection
+        if present is not None:  # what the disk did to it is over
+            present.execute("PRAGMA query_only=OFF")
+            present.execute("PRAGMA max_page_count=1073741823")
 
 
 def full(rig: Rig, patch: Any) -> AbstractContextManager[None]:
@@ -88,6 +92,13 @@ def locked(rig: Rig, patch: Any) -> Iterator[None]:
     present = rig.real._writer._connection
     if present is not None:
         present.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1_000)}")
+    with other_writer(rig):
+        yield
+
+
+@contextmanager
+def other_writer(rig: Rig) -> Iterator[None]:
+    """Another process is in the middle of a transaction."""
     command = [sys.executable, "-c", _LOCK, str(rig.state / "log.db")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None

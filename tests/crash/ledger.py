@@ -42,14 +42,20 @@ class Ledger:
     approved: dict[str, ApprovalGiven] = field(default_factory=dict)
     stopped: dict[str, HoldDenied | HoldExpired] = field(default_factory=dict)
     place: dict[str, int] = field(default_factory=dict)
+    size: int = 0
 
     @classmethod
     def read(cls, store: SqliteStore) -> "Ledger":
         """Everything that is durable."""
         ledger = cls()
-        for entry in store.entries():
-            ledger._take(entry.seq, decode_entry(entry.data).record)
+        ledger.more(store)
         return ledger
+
+    def more(self, store: SqliteStore) -> None:
+        """What became durable since."""
+        for entry in store.entries(self.size):
+            self._take(entry.seq, decode_entry(entry.data).record)
+            self.size = entry.seq + 1
 
     def _take(self, seq: int, record: object) -> None:
         match record:
@@ -85,7 +91,9 @@ class Ledger:
             if times > 1:
                 faults.append(f"b: execution {execution} had {times} effects")
         spent = Counter(self.started[one.execution].hold for one in effects if one.execution in self.started)
-        faults += [f"b: the approval of {hold} had {times} effects" for hold, times in spent.items() if hold and times > 1]
+        faults += [
+            f"b: the approval of {hold} had {times} effects" for hold, times in spent.items() if hold and times > 1
+        ]
         return faults + self._started_twice()
 
     def _behind(self, effect: Effect) -> list[str]:
@@ -112,7 +120,9 @@ class Ledger:
         faults = []
         for word in ("decision", "request", "hold"):
             counted = Counter(getattr(started, word) for started in self.started.values())
-            faults += [f"b: {word} {name} started {n} times" for name, n in counted.items() if n > 1 and name is not None]
+            faults += [
+                f"b: {word} {name} started {n} times" for name, n in counted.items() if n > 1 and name is not None
+            ]
         return faults
 
     # -- c ---------------------------------------------------------------------------------------------------------------

@@ -66,7 +66,9 @@ def check_then_mark() -> Callable[[], None]:
     return undo
 
 
-async def recover_wrongly(mutant: str, store: Any, clock: Clock, dead: Dead, effect: Callable[[str], None]) -> list[Any]:
+async def recover_wrongly(
+    mutant: str, store: Any, clock: Clock, dead: Dead, effect: Callable[[str], None]
+) -> list[Any]:
     """`recover` of a mutant (of the right build, if the mutant's fault is elsewhere)."""
     if mutant not in {"rerun", "lost_is_failed"}:
         return await recover(store, clock, dead)

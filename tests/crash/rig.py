@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -35,6 +35,7 @@ class CountingUpstream:
         self.calls: list[tuple[str, bytes | None]] = []
         self.fault: BaseException | None = None
         self.hang = False
+        self.arrived = asyncio.Event()
         self.result = b'{"content":[]}'
 
     async def request(self, method: str, params: dict[str, Any], **rest: Any) -> Reply:
@@ -44,6 +45,7 @@ class CountingUpstream:
         if method != "tools/call":
             return Reply(error={"code": -32601, "message": "no such method"})
         self.calls.append((params["name"], rest.get("sealed_arguments")))
+        self.arrived.set()
         if self.hang:
             await asyncio.Event().wait()
         if self.fault is not None:
@@ -95,8 +97,9 @@ class Rig:
     upstream: CountingUpstream = field(default_factory=CountingUpstream)
     clock: ManualClock = field(default_factory=lambda: ManualClock(NOW))
     defects: list[BaseException] = field(default_factory=list)
+    unreachable: BaseException | None = None
 
-    async def __aenter__(self) -> "Rig":
+    async def __aenter__(self) -> Self:
         self.real = open_store(self.state)
         self.store = FaultStore(self.real)
         self.core = Core(self.store, self.policy.pdp, Instance.register(self.state, RandomIds()), clock=self.clock)
@@ -114,6 +117,9 @@ class Rig:
         core = self.core
 
         async def connect(*_: Any) -> Any:
+            if self.unreachable is not None:
+                raise self.unreachable
+            self.upstream.alive = True
             return self.upstream
 
         holding = Holding(
@@ -141,6 +147,7 @@ class Rig:
             await self.call("read", id="warm up")  # the server's list is learned, as in a gateway that runs
             await self.core.execute.drain()
             self.upstream.calls.clear()
+            self.upstream.arrived.clear()
             return None
         refused = reason_of(await self.call(tool, **arguments))
         assert refused == "needs_approval", refused

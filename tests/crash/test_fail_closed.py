@@ -2,17 +2,19 @@
 
 import asyncio
 import dataclasses
+import gc
 import sys
 
+import msgspec
 import pytest
 
 if sys.platform == "win32":
     pytest.skip("needs resource limits", allow_module_level=True)
 
-from crash.faults import FAULTS
+from crash.faults import FAULTS, other_writer
 from crash.ledger import Ledger
 from crash.rig import NOW, Rig, reason_of
-from crash.scene import OWNER, Policy, write_bundle
+from crash.scene import LIMITS, OWNER, Policy, write_bundle
 from lictor.model.approval import HoldStatus
 from lictor.model.errors import ConflictError, StoreError, UpstreamError
 from lictor.model.reasons import Reason
@@ -101,15 +103,46 @@ async def test_a_closed_store_denies(rig, tool):
 
 @pytest.mark.parametrize("tool", TOOLS)
 async def test_a_store_that_hangs_lets_nothing_run(rig, tool):
-    """A commit that never returns: the call waits, is cancelled, and nothing was sent."""
+    """A commit that never returns is refused at its deadline, nothing was sent; mended, the same call runs."""
     await rig.ready(tool, id="a")
+    rig.core.authorize._limits = msgspec.structs.replace(LIMITS, record_timeout_s=0.05)
     rig.store.before = lambda: asyncio.Event().wait()
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(rig.call(tool, id="a"), 0.05)
+    assert reason_of(await rig.call(tool, id="a")) == Reason.CANNOT_RECORD
     assert rig.upstream.calls == []
     rig.store.before = None
     assert reason_of(await rig.call(tool, id="a")) == ""
     assert len(rig.upstream.calls) == 1
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+async def test_what_is_recorded_too_late_never_runs(rig, tool):
+    """The commit becomes durable after its caller was refused: spent, nothing sent, and recovery lists it."""
+    hold = await rig.ready(tool, id="a")
+    rig.core.authorize._limits = msgspec.structs.replace(LIMITS, record_timeout_s=0.05)
+    with other_writer(rig):
+        assert reason_of(await rig.call(tool, id="a")) == Reason.CANNOT_RECORD
+    for _ in range(200):
+        if rig.real.open_executions():
+            break
+        await asyncio.sleep(0.01)
+    [late] = rig.real.open_executions()
+    assert (late.hold, rig.upstream.calls) == (hold, [])
+    await recover(rig.store, rig.clock, list)
+    assert rig.real.execution_outcome(late.execution) == "indeterminate"
+    assert rig.upstream.calls == []
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_a_failed_write_leaves_no_lock_behind(rig, monkeypatch, fault):
+    """The transaction ends with the failure, not with the garbage collector: the next call does not wait."""
+    await rig.ready("write", id="a", text=LONG)
+    gc.disable()
+    try:
+        with FAULTS[fault](rig, monkeypatch):
+            assert reason_of(await rig.call("write", id="a", text=LONG)) == Reason.CANNOT_RECORD
+        assert reason_of(await asyncio.wait_for(rig.call("write", id="a", text=LONG), 2)) == ""
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -152,8 +185,7 @@ async def test_recovery_that_cannot_record_does_not_pretend(rig, monkeypatch, fa
     """Recovering on a broken store raises, so nobody serves; when it is mended the open end becomes indeterminate."""
     rig.upstream.hang = True
     call = asyncio.create_task(rig.call("read", id="a"))
-    while not rig.upstream.calls:
-        await asyncio.sleep(0.001)
+    await rig.upstream.arrived.wait()
     everybody = list
     with FAULTS[fault](rig, monkeypatch):
         with pytest.raises(StoreError) as caught:
@@ -172,8 +204,7 @@ async def test_recovery_that_cannot_record_does_not_pretend(rig, monkeypatch, fa
 @pytest.mark.parametrize("outcome", ["executed", "failed"])
 async def test_an_outcome_that_cannot_be_recorded_stays_open(rig, outcome):
     """The store breaks after the effect: the client has its answer, the end stays open, and recovery says indeterminate."""
-    [fault, name] = [None, "a"] if outcome == "executed" else [down(effect_possible=False), "b"]
-    rig.upstream.fault = fault
+    rig.upstream.fault = None if outcome == "executed" else down(effect_possible=False)
     commits = []
 
     def second_fails():
@@ -183,7 +214,7 @@ async def test_an_outcome_that_cannot_be_recorded_stays_open(rig, outcome):
 
     await rig.ready("read")
     rig.store.before = second_fails
-    await rig.call("read", id=name)
+    await rig.call("read", id="a")
     await rig.core.execute.drain()
     assert len(commits) == 2
     [left] = rig.real.open_executions()
@@ -346,8 +377,7 @@ async def test_a_cancelled_call_is_indeterminate(rig, tool):
     await rig.ready(tool, id="a")
     rig.upstream.hang = True
     call = asyncio.create_task(rig.call(tool, id="a"))
-    while not rig.upstream.calls:
-        await asyncio.sleep(0.001)
+    await rig.upstream.arrived.wait()
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
         await call
@@ -360,13 +390,8 @@ async def test_a_cancelled_call_is_indeterminate(rig, tool):
 async def test_a_server_that_cannot_be_reached_costs_nothing(rig):
     """No connection: refused before anything is decided; the approval is kept for when the server is back."""
     hold = await rig.ready("write", id="a")
-    right = rig.gateway.connections.get
-
-    async def nobody(*_):
-        raise down(effect_possible=False)
-
-    rig.gateway.connections.get = nobody
+    rig.upstream.alive, rig.unreachable = False, down(effect_possible=False)
     assert reason_of(await rig.call("write", id="a")) == Reason.UPSTREAM_DOWN
     assert rig.real.hold(hold).status is HoldStatus.APPROVED
-    rig.gateway.connections.get = right
+    rig.unreachable = None
     assert reason_of(await rig.call("write", id="a")) == ""

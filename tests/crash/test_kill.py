@@ -7,6 +7,7 @@ import os
 import sys
 
 import pytest
+
 from crash.harness import Worker, campaign, first_violation
 from crash.points import LOAD_POINTS, RECOVERY_POINTS
 

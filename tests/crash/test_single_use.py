@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 
 import pytest
+
 from crash.harness import House, Worker, examine
 from crash.ledger import Ledger
 from crash.mutants import check_then_mark

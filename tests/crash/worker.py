@@ -69,7 +69,7 @@ class Gateway:
         state = Path(order.state)
         self.order = order
         self.points = points
-        self.random = random.Random(order.seed)  # noqa: S311 - a schedule
+        self.random = random.Random(order.seed)
         self.effects = EffectFile(state.parent / "effects")
         self.acks = AckFile(state.parent / "acks")
         self.state = state
@@ -237,11 +237,11 @@ def child(order: Order, policy: Policy, pipe: int) -> None:
     """A forked gateway; never returns."""
     code = 1
     try:
-        points = Points(order.point, order.nth, lambda name: report(name))
 
         def report(word: str) -> None:
             os.write(pipe, f"{word}\n".encode())
 
+        points = Points(order.point, order.nth, report)
         asyncio.run(live(order, policy, points, report))
         code = 0
     except BaseException:  # noqa: BLE001 - told to the parent as an exit code

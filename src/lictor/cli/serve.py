@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+from collections.abc import Callable
 
 from lictor.cli.main import common
 from lictor.cli.output import Exit
@@ -11,7 +12,31 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     """Arguments."""
     common(parser)
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="only this server; repeatable")
-    parser.set_defaults(run=lambda args: asyncio.run(_serve(args)))
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from lictor.app import bundle_path, servers_of
+    from lictor.config import read_settings
+
+    servers = servers_of(read_settings(bundle_path(args.bundle)), args.only)
+    factory = _quick_loop() if all(server.url for server in servers.values()) else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_serve(args))
+
+
+def _quick_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The quicker loop where it is installed (extra `fast`); None: Python's own.
+
+    Not for servers we start: it does not tell when one closes its output and lives on, so that a call would wait out its
+    deadline.
+    """
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
 
 
 async def _serve(args: argparse.Namespace) -> int:

@@ -23,7 +23,7 @@ from lictor.model.ids import PolicyId
 from lictor.model.reasons import Reason
 from lictor.pdp import projection, slicing
 from lictor.pdp.depth import MAX_EXPRESSION_DEPTH, too_deep
-from lictor.pdp.entities import Directory, references
+from lictor.pdp.entities import Directory, references, uid_of
 from lictor.pdp.schematext import read_schema, render_action
 from lictor.pdp.slicing import Indexed, Keys, ScopeIndex, Uid, entity_keys
 
@@ -172,7 +172,8 @@ class CedarEngine:
         text, schema = self._context(view, context)
         entities = self._entities
         if extra:
-            roots = (principal, resource, *view.mentioned, *references(_decode(text)))
+            added = (uid_of(entity["uid"]) for entity in extra)
+            roots = (principal, resource, *added, *view.mentioned, *references(_decode(text)))
             entities = _entities(directory.reachable(roots), view.schema)
         request = {
             "principal": {"type": principal[0], "id": principal[1]},

@@ -17,7 +17,7 @@ Any engine error is a Deny (Cedar skips an erroring forbid: facts S1-S3), and so
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Protocol
 
@@ -118,6 +118,8 @@ class Pdp:
     prefixes: Mapping[str, tuple[tuple[str, Offering], ...]]
     """Resource patterns by server, longest prefix first."""
     engine: Engine
+    definitions: Mapping[tuple[ActionKind, str, str], Mapping[str, Any]] = field(default_factory=dict)
+    """Pinned definitions of tools and prompts, for transports that check headers by them; no decision reads them."""
 
     def offering(self, kind: ActionKind, server: str, name: str) -> Offering | None:
         """The catalogue's entry for a thing: exact, then, for resources only, the longest prefix. No other matching."""

@@ -9,6 +9,7 @@ import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Self
 
@@ -133,9 +134,15 @@ class VerifierKey:
 
 def sign_note(text: str, name: str, signer: Ed25519PrivateKey) -> str:
     """A signed note: text (ending in a newline), a blank line, one signature line."""
-    key_id = VerifierKey.of(name, signer).key_id()
+    key_id = _own_key_id(name, signer)
     signature = b64encode(key_id + signer.sign(text.encode())).decode()
     return f"{text}\n{_DASH}{name} {signature}\n"
+
+
+@lru_cache(maxsize=4)
+def _own_key_id(name: str, signer: Ed25519PrivateKey) -> bytes:
+    """Kept: a log signs every group of records with the one key it has."""
+    return VerifierKey.of(name, signer).key_id()
 
 
 def sign_checkpoint(checkpoint: Checkpoint, signer: Ed25519PrivateKey) -> str:

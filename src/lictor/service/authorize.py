@@ -197,8 +197,10 @@ class Authorize:
 
     async def _deny(self, attempt: "_Attempt", deny: Deny) -> Outcome:
         live = attempt.live
-        lapsed = deny.reason is Reason.APPROVAL_EXPIRED and live is not None
-        await self._commit(attempt, *((HoldExpired(hold=live.id),) if live is not None and lapsed else ()))
+        given = live.approval if live is not None and deny.reason is Reason.APPROVAL_EXPIRED else None
+        # A clock that stepped back behind the approval denies too, but the approval's own time is still to come: it is not lost.
+        lapsed = given is not None and attempt.snapshot.at_ms >= given.expires_at_ms
+        await self._commit(attempt, *((HoldExpired(hold=given.hold),) if given is not None and lapsed else ()))
         return Refused(reason=deny.reason)
 
     async def _hold(self, attempt: "_Attempt", decision: NeedsApproval) -> Outcome:

@@ -4,7 +4,7 @@ Only pinned things are ever served; a changed one is quarantined once, recorded 
 (TOOL-01, 02, 05, 07). Refuses to know how the list arrived.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from lictor.model.action import ActionKind, action_name
@@ -15,7 +15,6 @@ from lictor.model.record import ToolQuarantined
 from lictor.pdp.decide import PINNED_KINDS, Pdp
 from lictor.ports import Batch, Clock, RecordStore
 from lictor.service.policy import PolicyInForce
-
 
 _NOT_PINNED: Final = DefinitionDigest("")
 """In a quarantine's record: nobody ever looked at this thing, which has the name of another server's."""
@@ -57,6 +56,10 @@ class Offers:
             return None
         return self._live.get((kind, server), {}).get(name)
 
+    def pinned(self, kind: ActionKind, server: ServerName, name: str) -> Mapping[str, Any]:
+        """The definition a person looked at; empty where there is none."""
+        return self._policy.current().definitions.get((kind, server, name), {})
+
     def known(self, kind: ActionKind, server: ServerName) -> bool:
         """Whether the server's list was learned."""
         return (kind, server) in self._live
@@ -81,11 +84,9 @@ class Offers:
         pdp = self._policy.current()
         for name, digest in live.items():
             offering = pdp.offering(kind, server, name)
-            if offering is not None:
-                pinned = offering.entry.pin
-            else:
-                # Nobody can call it; but a name that another server's pinned thing has is somebody's try (case TOOL-05).
-                pinned = _NOT_PINNED if _shadows(pdp, kind, server, name) else None
+            # What is not catalogued cannot be called; but a name that another server's pinned thing has is a try (TOOL-05).
+            unlooked = _NOT_PINNED if offering is None and _shadows(pdp, kind, server, name) else None
+            pinned = offering.entry.pin if offering is not None else unlooked
             key = (kind, server, name, digest)
             if pinned is None or pinned == digest or key in self._alerted:
                 continue

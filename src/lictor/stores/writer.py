@@ -192,11 +192,17 @@ class Writer:
     def _drop(self) -> None:
         """Close the connection; an open transaction is rolled back with it, and the next group starts from what is on disk."""
         connection, self._connection, self._cache = self._connection, None, Cache()
-        if connection is not None:
-            try:
-                connection.close()
-            except sqlite3.Error:  # nothing can be said to anybody; the next group opens anew or fails
-                return
+        if connection is None:
+            return
+        try:
+            # A traceback may keep a statement, and a statement keeps a closed connection alive, its write lock with it: then
+            # every later group finds the log locked. So the transaction is ended here, not by `close`.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:  # nothing can be said to anybody; the next group opens anew or fails
+            return
+        finally:
+            _close(connection)
 
     def _move(self) -> None:
         """Move the write-ahead log into the file, preferably while nobody waits: it costs two syncs (facts 6, "the tail")."""
@@ -220,6 +226,13 @@ def _settle(jobs: Sequence[Job]) -> None:
             loop.call_soon_threadsafe(_wake, own)
         except RuntimeError:  # the loop is closed, and with it everybody who could have waited
             continue
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    try:
+        connection.close()
+    except sqlite3.Error:
+        return
 
 
 def _wake(jobs: list[Job]) -> None:

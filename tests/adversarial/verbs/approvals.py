@@ -10,7 +10,6 @@ from adversarial.run import Run, verb
 from adversarial.verbs.calls import duration_ms
 from adversarial.wire import ask
 from adversarial.world import HOST, Held
-
 from lictor.cli.held import describe
 from lictor.model.ids import HoldId
 
@@ -47,7 +46,13 @@ async def render(run: Run, step: dict[str, Any]) -> Observed:
     screens = {"web": page.body.decode(), "cli": describe(world.main.house, found)}
     if "surface" in step:
         screens = {step["surface"]: screens[step["surface"]]}
-    seen.facts |= {"screens": screens, "page": page, "hold": hold, "arguments": arguments, "summary": step.get("agent_summary", "")}
+    seen.facts |= {
+        "screens": screens,
+        "page": page,
+        "hold": hold,
+        "arguments": arguments,
+        "summary": step.get("agent_summary", ""),
+    }
     return seen
 
 
@@ -63,7 +68,9 @@ async def _draft(run: Run, arguments: dict[str, Any]) -> None:
         },
     }
     run.world.servers.offered["x"].append(definition)
-    await run.world.deploy(with_policy(with_tool(run.world.files, "x", definition, 'effect = "write"'), "render", _HELD))
+    await run.world.deploy(
+        with_policy(with_tool(run.world.files, "x", definition, 'effect = "write"'), "render", _HELD)
+    )
 
 
 @verb("approval.flood", "n")
@@ -131,7 +138,9 @@ async def get(run: Run, step: dict[str, Any]) -> Observed:
     seen.facts["looked"] = (looked.status, world.store.size() - size)
     digest = _digest(run, held)
     seen.facts["posts"]["without csrf"] = (await person.post(link, {"answer": "approve", "digest": digest})).status
-    seen.facts["posts"]["wrong csrf"] = (await person.post(link, {"answer": "approve", "digest": digest, "csrf": "x"})).status
+    seen.facts["posts"]["wrong csrf"] = (
+        await person.post(link, {"answer": "approve", "digest": digest, "csrf": "x"})
+    ).status
     seen.facts["status"] = _status(run, held)
     seen.facts["person"] = (await world.approve(held)).status
     seen.facts["after"] = _status(run, held)

@@ -1,6 +1,7 @@
 """The log: damaged in every way, appended to at once, compared with what happened, replayed, searched for secrets."""
 
 import asyncio
+import os
 import shutil
 import sqlite3
 from collections import Counter
@@ -11,7 +12,6 @@ from typing import Any
 from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import Run, verb
 from adversarial.world import UPSTREAM_SECRET, World
-
 from lictor.cli import verifying
 from lictor.model.errors import LictorError, UpstreamError
 from lictor.model.reasons import Reason
@@ -23,8 +23,8 @@ from lictor.records.verify import Entry
 from lictor.stores.keys import Keys
 
 ORIGIN = "case.example/log"
-CALLS = 150
-"""Calls that are reconciled with their records; a release runs more."""
+CALLS = int(os.environ.get("LICTOR_CALLS", "150"))
+"""Calls that are reconciled with their records; a release runs many more, and the number is reported with the result."""
 SEGMENT_BYTES = 1_200
 """Size of the closed segment whose every bit is flipped."""
 
@@ -197,9 +197,13 @@ def _swapped(run: Run, state: Path) -> list[Found]:
 def _swap(first: int, second: int) -> Callable[[sqlite3.Connection], None]:
     def change(connection: sqlite3.Connection) -> None:
         rows = dict(connection.execute("SELECT seq, data FROM entries WHERE seq IN (?, ?)", (first, second)).fetchall())
-        leaves = dict(connection.execute("SELECT seq, leaf FROM entries WHERE seq IN (?, ?)", (first, second)).fetchall())
+        leaves = dict(
+            connection.execute("SELECT seq, leaf FROM entries WHERE seq IN (?, ?)", (first, second)).fetchall()
+        )
         for target, source in ((first, second), (second, first)):
-            connection.execute("UPDATE entries SET data = ?, leaf = ? WHERE seq = ?", (rows[source], leaves[source], target))
+            connection.execute(
+                "UPDATE entries SET data = ?, leaf = ? WHERE seq = ?", (rows[source], leaves[source], target)
+            )
 
     return change
 

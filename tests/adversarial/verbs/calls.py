@@ -12,7 +12,6 @@ from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import Run, perform, verb
 from adversarial.wire import VERSION, headers_for, modern
 from adversarial.world import HOST, encode, public
-
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
 from lictor.model.ids import HoldId, RequestId, ServerName
 from lictor.service.authorize import Refused
@@ -215,7 +214,8 @@ async def repeat(run: Run, step: dict[str, Any]) -> Observed:
 
 def _numbered(step: dict[str, Any], number: int) -> dict[str, Any]:
     arguments = {
-        name: value.replace("{i}", str(number)) if isinstance(value, str) else value for name, value in step.get("args", {}).items()
+        name: value.replace("{i}", str(number)) if isinstance(value, str) else value
+        for name, value in step.get("args", {}).items()
     }
     return {**step, **({"args": arguments} if arguments else {})}
 
@@ -228,7 +228,7 @@ async def parallel(run: Run, step: dict[str, Any]) -> Observed:
     if not any(name in arguments for name in _REFERENCES):
         raise Unreadable("only the redemption of an approval can be run in parallel")
     if "fault" in step:
-        from adversarial.verbs.faults import lost_connection  # noqa: PLC0415 - faults need this module's redeem
+        from adversarial.verbs.faults import lost_connection
 
         return await lost_connection(run, step["fault"])
     gateways, many = int(step.get("gateways", 1)), int(step["n"])
@@ -238,9 +238,7 @@ async def parallel(run: Run, step: dict[str, Any]) -> Observed:
         held = await run.world.hold("race", session=session)
         await run.world.approve(held)
         before = len(run.world.servers.effects)
-        found = await asyncio.gather(
-            *(run.world.redeem(held, gateway=number % gateways) for number in range(many))
-        )
+        found = await asyncio.gather(*(run.world.redeem(held, gateway=number % gateways) for number in range(many)))
         allowed = sum(seen.word is Word.ALLOW for seen in found)
         rounds.append((allowed, len(run.world.servers.effects) - before, sorted({seen.reason for seen in found})))
     violations = sum(allowed != 1 or effects != 1 for allowed, effects, _ in rounds)

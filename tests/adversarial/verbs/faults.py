@@ -10,7 +10,6 @@ from adversarial.faults import FAULTS, starts, without_answers
 from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import Run, perform, verb
 from adversarial.world import Held, Session, opened
-
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
 from lictor.model.record import ExecutionEnded
@@ -99,7 +98,9 @@ async def _restarted(run: Run, world: Any, told: dict[str, Any], folder: Path, p
         held = Held(session, told["tool"], told["arguments"], told["state"], told["hold"])
         outcomes = {execution: world.store.execution_outcome(execution) for execution in before}
         again = await world.redeem(held)
-        ended = [record for record in world.records() if isinstance(record, ExecutionEnded) and record.execution in before]
+        ended = [
+            record for record in world.records() if isinstance(record, ExecutionEnded) and record.execution in before
+        ]
         operator = list(world.operator)
         reasons = {record.reason for record in ended}
     effects = (folder / "effects").read_bytes().count(b"\n") if (folder / "effects").exists() else 0

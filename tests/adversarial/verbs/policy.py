@@ -12,11 +12,12 @@ from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import Run, verb
 from adversarial.wire import ask
 from adversarial.world import HOST
-
 from lictor import app as application
 from lictor.model.errors import LictorError
 
-_RULE = re.compile(r"(?P<all>permit all \+ )?forbid (?P<kind>when|unless) (?P<condition>.*?)(?: and (?P<absent>\w+) absent)?")
+_RULE = re.compile(
+    r"(?P<all>permit all \+ )?forbid (?P<kind>when|unless) (?P<condition>.*?)(?: and (?P<absent>\w+) absent)?"
+)
 _STRINGS = re.compile(r"matching on raw strings: (?P<what>.*)", re.DOTALL)
 _ATTRIBUTE = re.compile(r"context\.(\w+)")
 _PERMIT_ALL = '@id("case/permit")\npermit(principal, action, resource);\n'
@@ -72,7 +73,12 @@ async def _host(run: Run, host: str) -> Observed:
     plain = host.lower()
     definition = {
         "name": "evaluate",
-        "inputSchema": {"type": "object", "properties": {"url": {"type": "string"}}, "required": ["url"], "additionalProperties": False},
+        "inputSchema": {
+            "type": "object",
+            "properties": {"url": {"type": "string"}},
+            "required": ["url"],
+            "additionalProperties": False,
+        },
     }
     text = (
         f'{_PERMIT_ALL}@id("case/forbid")\nforbid(principal, action == Action::"x/evaluate", resource)\n'
@@ -81,7 +87,10 @@ async def _host(run: Run, host: str) -> Observed:
     await _deploy_tool(run, definition, 'effect = "read"\ndestination = { url = "/url" }', text)
     allowed = await run.world.call("x.evaluate", {"url": "https://elsewhere.example/"})
     run.mark()
-    found = {spelling: await run.world.call("x.evaluate", {"url": f"https://{spelling}/"}) for spelling in [*spellings, plain, host]}
+    found = {
+        spelling: await run.world.call("x.evaluate", {"url": f"https://{spelling}/"})
+        for spelling in [*spellings, plain, host]
+    }
     seen = found[host]
     seen.facts |= {"spellings": {name: (one.word, one.reason) for name, one in found.items()}, "control": allowed.word}
     return seen
@@ -99,11 +108,25 @@ async def _resource(run: Run, resource: str) -> Observed:
     session = await world.session()
     control = await world.request(session, "resources/read", {"uri": f"{base}other"})
     run.mark()
-    spellings = [resource, plain, f"{plain} ", f" {plain}", f"{plain}%20", f"{plain}e\u0301", f"{plain}\u00e9", f"./{plain}", f"%70{plain[1:]}"]
+    spellings = [
+        resource,
+        plain,
+        f"{plain} ",
+        f" {plain}",
+        f"{plain}%20",
+        f"{plain}e\u0301",
+        f"{plain}\u00e9",
+        f"./{plain}",
+        f"%70{plain[1:]}",
+    ]
     found = {}
     for spelling in spellings:
         headers = world.transport(session)
-        headers += [("MCP-Protocol-Version", "2026-07-28"), ("Mcp-Method", "resources/read"), ("Mcp-Name", _header(base + spelling))]
+        headers += [
+            ("MCP-Protocol-Version", "2026-07-28"),
+            ("Mcp-Method", "resources/read"),
+            ("Mcp-Name", _header(base + spelling)),
+        ]
         found[spelling] = await world.request(session, "resources/read", {"uri": base + spelling}, headers=headers)
     seen = found[resource]
     seen.facts |= {"spellings": {name: (one.word, one.reason) for name, one in found.items()}, "control": control.word}
@@ -111,7 +134,7 @@ async def _resource(run: Run, resource: str) -> Observed:
 
 
 def _header(value: str) -> str:
-    from lictor.protocol.headers import encode_value  # noqa: PLC0415 - the client's side of the header rule
+    from lictor.protocol.headers import encode_value
 
     return encode_value(value)
 
@@ -195,7 +218,10 @@ async def _without_policy(run: Run, seen: Observed) -> None:
     session = await world.session()
     world.main.house.policy._pdp = None
     run.mark()
-    calls = [await world.call(tool, {}, session=session) for tool in ("fs.read_file", "fs.write_file", "bank.transfer", "x.set")]
+    calls = [
+        await world.call(tool, {}, session=session)
+        for tool in ("fs.read_file", "fs.write_file", "bank.transfer", "x.set")
+    ]
     seen.facts["calls"] = calls
     health = await ask(world.main.app, "GET", "/healthz", [("Host", HOST)])
     seen.facts["health"] = (health.status, health.body.decode())
@@ -203,5 +229,3 @@ async def _without_policy(run: Run, seen: Observed) -> None:
 
 def _toml(value: Any) -> str:
     return json.dumps(value)
-
-

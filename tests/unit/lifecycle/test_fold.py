@@ -194,13 +194,20 @@ def test_an_approval_is_for_one_task_and_one_action():
 
 @pytest.mark.parametrize("end", [HoldDenied(hold="hold_1", by="bob", note="no"), HoldExpired(hold="hold_1")])
 @pytest.mark.parametrize("answered", [False, True])
-def test_a_hold_that_ended_is_not_live(end, answered):
-    """Denied or expired, before or after an approval: it starts nothing and makes room for the next."""
+def test_a_hold_that_ended_starts_nothing(end, answered):
+    """Denied or expired, before or after an approval: no execution, no approval, no second end."""
     state = State().do(opened(), held(), *([approved()] if answered else []), end)
     assert state.refuses(started(hold="hold_1")) is Reason.UNKNOWN_APPROVAL
     assert state.refuses(approved()) is Reason.CONFLICT
     assert state.refuses(end) is Reason.CONFLICT
-    state.do(held("hold_2"))
+
+
+def test_a_denied_action_stays_denied_for_the_task():
+    """People are not asked again what they have refused; an expired hold makes room for the next, and so does another action."""
+    state = State().do(opened(), opened("task_2"), held(), HoldDenied(hold="hold_1", by="bob"))
+    assert state.refuses(held("hold_2")) is Reason.CONFLICT
+    state.do(held("hold_2", digest=OTHER), held("hold_3", task="task_2"), HoldExpired(hold="hold_3"))
+    state.do(held("hold_4", task="task_2"))
 
 
 def test_a_new_enrolment_replaces_the_old():

@@ -214,7 +214,7 @@ class Gateway:
         """Steps 2 to 9 for one action."""
         call = self._normalise(caller, method, params)
         if call is None:
-            return self._refuse(caller, method, _what(method, params), Refused(reason=_unknown(method)))
+            return await self._nobodys(caller, method, params)
         upstream = await self._upstream(caller, call.server, channel)
         await self._learn_all(call.server, upstream)
         hint, call = self._reopened(call)
@@ -226,6 +226,15 @@ class Gateway:
                 return self._held(call, outcome)
             case Refused():
                 return self._refuse(caller, method, call.what, outcome)
+
+    async def _nobodys(self, caller: Caller, method: str, params: dict[str, Any]) -> Answer:
+        """A name that no configured server has: refused like any unknown thing, and written down like one."""
+        unknown = CallerError(_unknown(method), "no server here has this name")
+        try:
+            await self.authorize.turned_away(caller.task.task.id, msgspec.json.encode(params), unknown)
+        except StoreError as cannot:
+            return answers.failure(cannot)
+        return self._refuse(caller, method, _what(method, params), Refused(reason=unknown.reason))
 
     def _normalise(self, caller: Caller, method: str, params: dict[str, Any]) -> _Call | None:
         """Step 2's first half: which server, which thing, which bytes. None: nobody's name."""
@@ -514,7 +523,9 @@ class Gateway:
             return self._mirrored[server, tool]
         definition = self._definitions.get((ActionKind.TOOL, server, tool))
         if definition is None:
-            return None
+            # Not listed yet: what was pinned is what will be called, if anything is (case MCPH-05 on the very first call).
+            pinned = self.offers.pinned(ActionKind.TOOL, server, tool)
+            return header_params(pinned.get("inputSchema", {})) or None
         found = self._mirrored[server, tool] = header_params(definition.get("inputSchema", {})) or None
         return found
 
