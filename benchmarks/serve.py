@@ -53,6 +53,9 @@ class Fast(asyncio.Protocol):
         if len(body) < length:
             return
         self.data = b""
+        if not head.startswith(b"POST"):
+            self.transport.write(b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n")
+            return
         message = json.loads(body)
         answer = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": self.result(message)}).encode()
         self.transport.write(
@@ -138,7 +141,7 @@ async def fastmcp_connected(port: int, upstream: int) -> None:
     from fastmcp import Client
     from fastmcp.server import create_proxy
 
-    async with Client(f"http://127.0.0.1:{upstream}/mcp") as client:
+    async with Client(f"http://127.0.0.1:{upstream}/mcp", mode="auto") as client:
         ready()
         await serve_asgi(create_proxy(client, name="proxy").http_app(json_response=True, stateless_http=True), port, lifespan="on")
 

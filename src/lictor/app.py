@@ -370,6 +370,7 @@ def http_app(runtime: Runtime) -> Any:
             answer=house.answer,
             clock=house.clock,
             ids=house.ids,
+            recording=lambda: runtime.gateway.authorize.recording,
             public_url=settings.public_url,
             hosts=settings.hosts,
         )

@@ -552,6 +552,11 @@ async def no_such_option(run: Run, seen: Observed, match: Match) -> None:
     require(not odd, f"settings: {odd}")
 
 
+@phrase(r"lint error (?P<rule>[a-z_]+)")
+async def lint_error(run: Run, seen: Observed, match: Match) -> None:
+    require(seen.facts["lint"].get(match["rule"]) == "error", f"the check found {seen.facts['lint']}")
+
+
 @phrase(r"deploy refused, last good version stays, alert")
 async def deploy_refused(run: Run, seen: Observed, match: Match) -> None:
     require(seen.word is Word.REFUSED and seen.reason == Reason.BUNDLE_REFUSED, seen.summary())

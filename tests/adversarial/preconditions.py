@@ -48,6 +48,7 @@ TOOL = r"[a-z]+\.[a-z_]+"
     r"boolean for a number",
     r"no policy loaded at all",
     r"policy file with a syntax error deployed while running",
+    r"rule with an empty set condition",
     r"matching on raw strings: .*",
     r"(?:permit all \+ )?forbid (?:when|unless) .*",
     r"model says allowed: arguments .*",

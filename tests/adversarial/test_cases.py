@@ -11,7 +11,7 @@ from adversarial.runner import run_case
 LATER = Path(__file__).with_name("later.txt")
 NOW = frozenset({"JSON", "MCPH", "TOOL", "APRV", "BIND", "NUMB", "POLE", "FAIL", "AUDT"})
 """Classes of this milestone: a case of them is on the list only for machinery that is not built yet, each with its reason."""
-MAX_LATER_NOW = 9
+MAX_LATER_NOW = 6
 """How many of them are on it. Lower it when one comes off."""
 
 

@@ -26,7 +26,15 @@ from lictor.stores.instances import dead_instances
 TESTS = Path(__file__).parent.parent
 LOAD_MS = 90.0
 """About how long a gateway lives when nobody kills it."""
-NTH = {"5 inside a transaction": 25, "5 committed, nobody told": 25, "3 gathered": 30, "4 decided": 40, "0": 8}
+NTH = {
+    "3 gathered": 30,
+    "4 decided": 40,
+    "5 inside a transaction": 25,
+    "5 committed, nobody told": 25,
+    "6 refusal, before commit": 2,
+    "6 refusal, after commit": 2,
+    "0": 8,
+}
 """Highest number of times a point is passed before it kills; `0` for the rest."""
 
 

@@ -36,7 +36,7 @@ def test_no_kill_breaks_a_promise(worker, tmp_path):
     assert totals.replayed > 10 * ROUNDS
     assert totals.effects > 2 * ROUNDS
     assert totals.indeterminate > 0
-    if ROUNDS >= 100:
+    if ROUNDS >= 300:
         assert not {*LOAD_POINTS, *RECOVERY_POINTS} - totals.points.keys()
 
 

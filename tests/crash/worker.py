@@ -171,7 +171,7 @@ class Gateway:
         """A person's answer: mostly yes. Approving twice (double click) or after somebody else's answer is refused."""
         await asyncio.sleep(self.random.random() * 0.003)
         try:
-            if self.random.random() < 0.15:
+            if self.random.random() < 0.2:
                 await self.core.answer.deny(hold.id, AUDITOR, "no")
                 self.acks("denied", hold.id)
                 return False

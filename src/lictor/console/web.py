@@ -41,6 +41,8 @@ class Console:
     answer: Answer
     clock: Clock
     ids: Ids
+    recording: Callable[[], bool]
+    """Whether the last decision could be recorded."""
     public_url: str
     hosts: frozenset[str]
 
@@ -215,8 +217,8 @@ class _Web:
         return Response(self._style, media_type="text/css", headers=headers)
 
     async def health(self, _: Request) -> Response:
-        """Ready: a policy is in force. Says nothing else."""
-        ready = self._console.policy.ready
+        """Ready: a policy is in force and decisions can be recorded. Says nothing else."""
+        ready = self._console.policy.ready and self._console.recording()
         return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
 
 

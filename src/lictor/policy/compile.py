@@ -53,6 +53,7 @@ def compile_bundle(bundle: Bundle) -> Pdp:
         purposes=frozenset(bundle.purposes),
         approvers=Approvers(groups_of=bundle.approvers, four_eyes=bundle.four_eyes),
         directory=bundle.directory,
+        definitions=bundle.definitions,
         exact=exact,
         prefixes={server: tuple(sorted(found, key=_longest_first)) for server, found in prefixes.items()},
         engine=engine,

@@ -82,6 +82,8 @@ class Authorize:
         self._ids = ids
         self._limits = limits
         self._instance = instance
+        self.recording = True
+        """Whether the last decision could be recorded. While it is False the gateway is not ready; the next success mends it."""
 
     async def __call__(
         self, request: ActionRequest, *, definition: DefinitionDigest | None, hint: HoldId | None = None
@@ -255,8 +257,16 @@ class Authorize:
         batch = Batch(at_ms=attempt.snapshot.at_ms, records=records, payloads=(payload,))
         try:
             async with asyncio.timeout(self._limits.record_timeout_s):
-                return await self._store.commit(batch)
+                receipt = await self._store.commit(batch)
+            self.recording = True
+            return receipt
+        except ConflictError:
+            raise
+        except StoreError:
+            self.recording = False
+            raise
         except TimeoutError:
+            self.recording = False
             # It may still become durable; then recovery finds an execution that never ran, and says so. Nothing runs now.
             raise StoreError(Reason.CANNOT_RECORD, "the record store did not answer in time") from None
 

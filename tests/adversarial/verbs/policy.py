@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from adversarial import fixture
 from adversarial.fixture import fixture_files, policy_of, with_policy, with_tool
 from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import Run, verb
 from adversarial.wire import ask
-from adversarial.world import HOST
+from adversarial.world import HOST, World
 from lictor import app as application
 from lictor.model.errors import LictorError
+from lictor.policy.lint import lint_bundle
 
 _RULE = re.compile(
     r"(?P<all>permit all \+ )?forbid (?P<kind>when|unless) (?P<condition>.*?)(?: and (?P<absent>\w+) absent)?"
@@ -152,6 +154,8 @@ async def deploy(run: Run, step: dict[str, Any]) -> Observed:
     if "add" in step:
         await world.deploy(with_policy(world.files, "case", policy_of(step["add"])))
         return Observed(word=None, facts={"revision": world.main.house.policy.current().revision})
+    if "…" in step["text"]:
+        return await _checked(world, step["text"])
     folder = world.folder / "bundle"
     write(folder, world.files)
     before = world.main.house.policy.current().revision
@@ -165,6 +169,15 @@ async def deploy(run: Run, step: dict[str, Any]) -> Observed:
     except LictorError as error:
         seen.word, seen.reason, seen.text = Word.REFUSED, error.reason.value, str(error)
     return seen
+
+
+async def _checked(world: World, text: str) -> Observed:
+    """A rule as somebody describes it: dots for what every rule has. It goes through the check that precedes a deployment."""
+    whole = text.replace("permit …", "permit (principal, action, resource)").replace("…", "").rstrip() + ";"
+    rule = f'@id("case/rule")\n@owner("test")\n@reason("case")\n{whole}'
+    findings = lint_bundle(fixture.bundle_of(with_policy(world.files, "case", rule)))
+    mine = {finding.rule: finding.severity for finding in findings if "case.cedar" in finding.where}
+    return Observed(facts={"lint": mine}, text=str(mine))
 
 
 async def _watched(run: Run) -> None:

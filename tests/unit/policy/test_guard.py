@@ -150,7 +150,8 @@ def test_c1_parser_bombs_are_refused_with_file_and_line(bomb):
     assert result.returncode == 1
     assert result.stdout == b""
     line = result.stderr.decode()
-    assert line.startswith("p.cedar:") and line.count("\n") == 1
+    assert line.startswith("p.cedar:")
+    assert line.count("\n") == 1
     assert 3 <= int(line.split(":")[1]) <= 5
 
 

@@ -85,7 +85,7 @@ def test_longest_id_is_taken():
 
 def test_ids_are_unique_across_files():
     """The same id in two files is refused at the second."""
-    with pytest.raises(OperatorError, match="already used at a.cedar:2") as refused:
+    with pytest.raises(OperatorError, match=r"already used at a\.cedar:2") as refused:
         unique([*parsed(TWO, "a.cedar"), *parsed(TWO, "b.cedar")])
     assert refused.value.where == "b.cedar:2"
 
