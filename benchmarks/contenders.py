@@ -42,7 +42,13 @@ class Sample:
     rss: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        return {"p50_us": self.p50, "p99_us": self.p99, "per_s": self.rate, "hop_cpu_us": self.cpu, "rss_mb": round(self.rss, 1)}
+        return {
+            "p50_us": self.p50,
+            "p99_us": self.p99,
+            "per_s": self.rate,
+            "hop_cpu_us": self.cpu,
+            "rss_mb": round(self.rss, 1),
+        }
 
 
 class Worker:
@@ -50,7 +56,10 @@ class Worker:
 
     def __init__(self, module: str, *arguments: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.{module}", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def ask(self, command: dict[str, Any] | None) -> dict[str, Any]:
@@ -117,7 +126,9 @@ def _start(processes: list[subprocess.Popen[str]], name: str, role: str, *more: 
     return Contender(name, port, process.pid, told["token"], told["tool"])
 
 
-def measure(contenders: Sequence[Contender], *, connections: int, rounds: int, seconds: float, quiet: bool = False) -> dict[str, Sample]:
+def measure(
+    contenders: Sequence[Contender], *, connections: int, rounds: int, seconds: float, quiet: bool = False
+) -> dict[str, Sample]:
     """Raw HTTP load; the order is shuffled in every round."""
     worker = Worker("load")
     found: dict[str, Sample] = defaultdict(Sample)

@@ -45,7 +45,7 @@ def policy(index: int, size: int, kind: str) -> str:
     twentieth = index % 20
     if twentieth == 0:
         head = f"permit ({agent if kind == 'mixed' else 'principal'}, action, resource)"
-        when = f"context.task.purpose == \"never{index}\""
+        when = f'context.task.purpose == "never{index}"'
     elif twentieth == 1 or (size == 10 and index == 9):
         head = f"forbid (principal, {tool if kind == 'mixed' else 'action'}, resource)"
         when = f"context.task.calls > {10**9 + index}"
@@ -60,7 +60,8 @@ def compiled(size: int, kind: str) -> Pdp:
     tools = [{"name": f"t{i}", "description": "d", "inputSchema": SCHEMA} for i in range(many)]
     base = '@id("base") @owner("os:x") @reason("r")\npermit (principal == Agent::"a0", action == Action::"x/t0", resource);\n'
     files = {
-        "agents.toml": 'purposes=["p"]\n' + "".join(f'[agents.a{i}]\nowner="o"\nreview_by=2099-01-01\n' for i in range(many)),
+        "agents.toml": 'purposes=["p"]\n'
+        + "".join(f'[agents.a{i}]\nowner="o"\nreview_by=2099-01-01\n' for i in range(many)),
         "approvers.toml": 'four_eyes=false\n[approvers."os:x"]\ngroups=["owner"]\n',
         "policies/p.cedar": base + "".join(policy(i, size, kind) for i in range(size - 1)),
         "catalog/x.toml": "".join(f'[tools.{t["name"]}]\neffect="read"\npin="{pin_of(t)}"\n' for t in tools),
@@ -144,8 +145,16 @@ def run(rounds: int, _: float) -> tuple[str, dict[str, Any]]:
                 values = timed(asked[size][0])
                 p50[size].append(percentile(values, 0.5))
                 p99[size].append(percentile(values, 0.99))
-        rows = [[f"{s:,}", asked[s][1], spread(p50[s], 1), spread(p99[s], 1), f"{median(p50[s]) / median(p50[10]):.2f}"] for s in SIZES]
-        text += [f"### {label}", "", table(("Policies", "compile s", "p50 us CPU", "p99 us CPU", "x p50 at 10"), rows), ""]
+        rows = [
+            [f"{s:,}", asked[s][1], spread(p50[s], 1), spread(p99[s], 1), f"{median(p50[s]) / median(p50[10]):.2f}"]
+            for s in SIZES
+        ]
+        text += [
+            f"### {label}",
+            "",
+            table(("Policies", "compile s", "p50 us CPU", "p99 us CPU", "x p50 at 10"), rows),
+            "",
+        ]
         data[kind] = {str(size): {"p50_us": p50[size], "p99_us": p99[size]} for size in SIZES}
         bars.append(verdict(f"{kind}: p99 at 10,000 <= 1 ms CPU (us)", median(p99[10_000]), 1_000))
         bars.append(verdict(f"{kind}: p50 at 10,000 <= 1.25x that at 10", median(p50[10_000]) / median(p50[10]), 1.25))
@@ -172,7 +181,7 @@ def _revocation(decision_us: float, bars: list[dict[str, object]], data: dict[st
         stores: dict[str, RecordStore] = {"in memory": MemoryStore(), "SQLite": sqlite}
         for name, store in stores.items():
             task = _task(AgentId("a0"), HumanId("os:x"), TaskId("task_x"))
-            asyncio.run(store.commit(Batch(at_ms=NOW, records=(TaskOpened(task=task),))))
+            asyncio.run(store.commit(Batch(at_ms=NOW, records=(TaskOpened(task=task, opened_by="os:x"),))))
             cost = min(_batched(store, task.id) for _ in range(20))
             rows.append([name, f"{cost:.2f}", f"{100 * cost / decision_us:.1f} %"])
             data[f"revocation, {name}"] = {"us": cost, "share": cost / decision_us}

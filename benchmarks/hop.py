@@ -59,7 +59,11 @@ def run(rounds: int, seconds: float) -> tuple[str, dict[str, Any]]:
 
 
 def _bars(found: dict[str, Sample], where: str, connections: int) -> list[dict[str, object]]:
-    bars = [verdict(f"in memory <= 1.25x the pass-through's p50; {where}", middle(ratio(found, "memory", "bare", "p50")), 1.25)]
+    bars = [
+        verdict(
+            f"in memory <= 1.25x the pass-through's p50; {where}", middle(ratio(found, "memory", "bare", "p50")), 1.25
+        )
+    ]
     if connections == 8:
         rate = middle(ratio(found, "memory", "bare", "rate"))
         bars.append(verdict(f"in memory >= 0.7x the pass-through's calls/s; {where}", rate, 0.7, at_least=True))

@@ -90,7 +90,16 @@ async def _in_memory(folder: Path) -> House:
     store, policy, clock, ids = MemoryStore(signer=keys.signer), PolicyInForce(), SystemClock(), RandomIds()
     parts: dict[str, Any] = {"store": store, "policy": policy, "clock": clock, "ids": ids, "limits": settings.limits}
     house = House(
-        folder=BundleFolder(folder), settings=settings, state=state, keys=keys, tasks=Tasks(**parts), answer=Answer(**parts), store=store, policy=policy, clock=clock, ids=ids
+        folder=BundleFolder(folder),
+        settings=settings,
+        state=state,
+        keys=keys,
+        tasks=Tasks(**parts),
+        answer=Answer(**parts),
+        store=store,
+        policy=policy,
+        clock=clock,
+        ids=ids,
     )
     check_engine()
     await house.activate(house.folder.load())

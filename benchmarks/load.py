@@ -88,7 +88,9 @@ def main() -> None:
     for line in sys.stdin:
         command = json.loads(line)
         try:
-            answer = window(command["port"], base64.b64decode(command["request"]), command["connections"], command["seconds"])
+            answer = window(
+                command["port"], base64.b64decode(command["request"]), command["connections"], command["seconds"]
+            )
         except (OSError, ValueError) as error:
             answer = {"error": str(error)}
         print(json.dumps(answer), flush=True)

@@ -51,7 +51,10 @@ def rss_mb(pid: int) -> float:
 
 def describe() -> dict[str, str]:
     """What the figures belong to."""
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "?")
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        "?",
+    )
     names = ("lictor", "mcp", "fastmcp", "uvicorn", "uvloop", "aiohttp", "cedarpy")
     return {
         "cpu": f"{cpu}, {os.cpu_count()} cores visible",

@@ -25,7 +25,14 @@ async def serve_asgi(app: Any, port: int, *, lifespan: str = "off") -> None:
     import uvicorn
 
     config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, log_level="error", access_log=False, lifespan=lifespan, date_header=False, server_header=False
+        app,
+        host="127.0.0.1",
+        port=port,
+        log_level="error",
+        access_log=False,
+        lifespan=lifespan,
+        date_header=False,
+        server_header=False,
     )
     await uvicorn.Server(config).serve()
 
@@ -143,7 +150,9 @@ async def fastmcp_connected(port: int, upstream: int) -> None:
 
     async with Client(f"http://127.0.0.1:{upstream}/mcp", mode="auto") as client:
         ready()
-        await serve_asgi(create_proxy(client, name="proxy").http_app(json_response=True, stateless_http=True), port, lifespan="on")
+        await serve_asgi(
+            create_proxy(client, name="proxy").http_app(json_response=True, stateless_http=True), port, lifespan="on"
+        )
 
 
 async def fastmcp_shipped(port: int, upstream: int) -> None:

@@ -36,7 +36,7 @@ class Sink:
 
     async def open(self) -> None:
         assert self.snapshot.task is not None
-        await self.store.commit(Batch(at_ms=NOW, records=(TaskOpened(task=self.snapshot.task.task),)))
+        await self.store.commit(Batch(at_ms=NOW, records=(TaskOpened(task=self.snapshot.task.task, opened_by="os:x"),)))
 
     def batch(self) -> Batch:
         import msgspec
@@ -88,5 +88,7 @@ async def _run(rounds: int, seconds: float) -> tuple[str, dict[str, Any]]:
         rows.append([mode, callers, spread(rate), spread(p50), spread(p99), f"{gain:.1f}"])
     header = ("Mode", "callers", "decisions/s", "p50 us", "p99 us", "x one commit each")
     data = {f"{mode}, {callers}": values for (mode, callers), values in found.items()}
-    intro = "Each commit is one decision: two records, a sealed payload, Merkle leaves, a signed checkpoint for each group."
+    intro = (
+        "Each commit is one decision: two records, a sealed payload, Merkle leaves, a signed checkpoint for each group."
+    )
     return "\n".join(["## The durable store", "", intro, "", table(header, rows), ""]), {"samples": data, "bars": []}

@@ -10,8 +10,7 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from store_samples import DIGEST, NOW, OTHER, approved, ended, held, opened, started
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from lictor.lifecycle.fold import fold
 from lictor.model.approval import HoldStatus
@@ -27,9 +26,12 @@ from lictor.model.record import (
     TaskOpened,
 )
 from lictor.model.task import TaskStatus
+from store_samples import DIGEST, NOW, OTHER, approved, ended, held, opened, started
 
 TASKS = st.sampled_from(["task_1", "task_2"])
-HOLDS = st.sampled_from(["hold_1", "hold_2", "hold_3"])
+HOLDS = st.sampled_from(["hold_1", "hold_2"])
+MOSTLY = st.sampled_from([True, True, True, False])
+"""Right more often than wrong, or deep states are never reached."""
 DIGESTS = st.sampled_from([DIGEST, OTHER])
 VALUES = st.integers(0, 60)
 CURRENCIES = st.sampled_from(["EUR", "USD"])
@@ -63,13 +65,27 @@ class Histories(RuleBasedStateMachine):
     def of(self, kind):
         return [record for _, record in self.accepted if isinstance(record, kind)]
 
+    def meant(self, hold, *, right):
+        """Task and digest of a hold, or, when they are not to be right, others."""
+        row = self.rows.get(("hold", hold))
+        task, digest = (row.body.task, row.body.digest) if row else ("task_1", DIGEST)
+        return (
+            (task, digest)
+            if right
+            else ("task_1" if task == "task_2" else "task_2", OTHER if digest == DIGEST else DIGEST)
+        )
+
     # -- what is asked -----------------------------------------------------------------------------------------------------
+
+    @initialize()
+    def two_tasks(self):
+        for task in ("task_1", "task_2"):
+            self.ask(opened(task, calls=CALLS, value={"EUR": EUROS}, expires=NOW + 100))
 
     @rule(task=TASKS)
     def open_task(self, task):
-        self.ask(opened(task, calls=CALLS, value={"EUR": EUROS}, expires=NOW + 100))
+        self.ask(opened(task, calls=99))
 
-    @precondition(lambda self: self.of(TaskOpened))
     @rule(task=TASKS)
     def close_task(self, task):
         self.ask(TaskClosed(task=task, by="op"))
@@ -78,9 +94,14 @@ class Histories(RuleBasedStateMachine):
     def open_hold(self, hold, task, digest):
         self.ask(held(hold, task=task, digest=digest, at=self.now, expires=self.now + 40))
 
-    @rule(hold=HOLDS, digest=DIGESTS)
-    def approve(self, hold, digest):
-        self.ask(approved(hold, digest=digest, expires=self.now + 30))
+    @rule(hold=HOLDS, right=MOSTLY)
+    def approve(self, hold, right):
+        self.ask(approved(hold, digest=self.meant(hold, right=right)[1], expires=self.now + 30))
+
+    @rule(hold=HOLDS, task=TASKS, digest=DIGESTS)
+    def open_and_approve(self, hold, task, digest):
+        self.open_hold(hold, task, digest)
+        self.approve(hold, right=True)
 
     @rule(hold=HOLDS)
     def deny(self, hold):
@@ -95,8 +116,9 @@ class Histories(RuleBasedStateMachine):
         name = f"e{len(self.of(ExecutionStarted))}"
         self.ask(started(name, task=task, value=value, currency=currency, labels=(label,)))
 
-    @rule(task=TASKS, hold=HOLDS, digest=DIGESTS)
-    def redeem(self, task, hold, digest):
+    @rule(hold=HOLDS, right_task=MOSTLY, right_digest=MOSTLY)
+    def redeem(self, hold, right_task, right_digest):
+        task, digest = self.meant(hold, right=right_task)[0], self.meant(hold, right=right_digest)[1]
         self.ask(started(f"e{len(self.of(ExecutionStarted))}", task=task, hold=hold, digest=digest))
 
     @rule(number=st.integers(0, 6), outcome=OUTCOMES)
@@ -107,14 +129,21 @@ class Histories(RuleBasedStateMachine):
     def wait(self, ms):
         self.now += ms
 
+    def teardown(self):
+        """A broken promise stays broken, so the end of the history is the time to look."""
+        self.no_approval_is_consumed_twice()
+        self.every_redemption_has_its_own_live_approval()
+        self.a_closed_or_expired_task_starts_nothing()
+        self.budgets_are_never_exceeded()
+        self.an_execution_ends_once()
+        self.one_live_hold_for_an_action()
+
     # -- what must hold ----------------------------------------------------------------------------------------------------
 
-    @invariant()
     def no_approval_is_consumed_twice(self):
         spent = Counter(record.hold for record in self.of(ExecutionStarted) if record.hold)
         assert all(count == 1 for count in spent.values()), f"spent twice: {spent}"
 
-    @invariant()
     def every_redemption_has_its_own_live_approval(self):
         for position, (at, record) in enumerate(self.accepted):
             if not isinstance(record, ExecutionStarted) or record.hold is None:
@@ -131,7 +160,6 @@ class Histories(RuleBasedStateMachine):
             assert hold.task == record.task, "for another task"
             assert at < answers[0].expires_at_ms, "expired"
 
-    @invariant()
     def a_closed_or_expired_task_starts_nothing(self):
         closed, expiry = set(), {}
         for at, record in self.accepted:
@@ -145,7 +173,6 @@ class Histories(RuleBasedStateMachine):
             elif isinstance(record, HoldOpened):
                 assert record.hold.task not in closed, "asked under a closed task"
 
-    @invariant()
     def budgets_are_never_exceeded(self):
         starts, failed = (
             self.of(ExecutionStarted),
@@ -166,13 +193,11 @@ class Histories(RuleBasedStateMachine):
             assert state.calls_used == calls[task]
             assert state.labels == tuple(sorted({label for one in starts if one.task == task for label in one.labels}))
 
-    @invariant()
     def an_execution_ends_once(self):
         assert all(count == 1 for count in Counter(one.execution for one in self.of(ExecutionEnded)).values()), (
             "ended twice"
         )
 
-    @invariant()
     def one_live_hold_for_an_action(self):
         live = Counter(
             (row.body.task, row.body.digest)
@@ -182,7 +207,7 @@ class Histories(RuleBasedStateMachine):
         assert all(count == 1 for count in live.values()), "two live holds for one action"
 
 
-SETTINGS = settings(max_examples=150, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
+SETTINGS = settings(max_examples=200, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def test_no_history_breaks_a_promise():
@@ -293,11 +318,12 @@ def test_the_machine_finds_a_missing_check(mutant, complaint):
     machine = type("Mutated", (Histories,), {"fold": staticmethod(mutant)})
     thorough = settings(
         SETTINGS,
-        max_examples=3_000,
+        max_examples=800,
+        derandomize=True,
         phases=[Phase.generate],
         database=None,
         report_multiple_bugs=False,
         print_blob=False,
     )
-    with pytest.raises((AssertionError, StopIteration), match=complaint):
+    with pytest.raises(AssertionError, match=complaint):
         run_state_machine_as_test(machine, settings=thorough)

@@ -245,5 +245,5 @@ def test_every_state_and_event_is_decided():
         (table.HOLD, {"denied", "expired", "consumed"}),
         (table.EXECUTION, {"executed", "failed", "indeterminate"}),
     ):
-        assert {after for after in cycle.values()} >= ends
+        assert set(cycle.values()) >= ends
         assert not {before for before, _ in cycle} & ends

@@ -77,6 +77,8 @@ class _Call:
     what: str
     request: ActionRequest
     upstream_state: str | None = None
+    continues: bool = False
+    """The client came back, with state we sealed, to what the server itself asked for: only then are its answers handed on."""
 
 
 def _unreported(_: BaseException) -> None:
@@ -297,7 +299,14 @@ class Gateway:
             return None, call
         state = self.holding.reopen(call.caller, call.request, call.params["requestState"])
         reopened = _Call(
-            call.caller, call.method, call.params, call.server, call.what, call.request, upstream_state=state.upstream
+            call.caller,
+            call.method,
+            call.params,
+            call.server,
+            call.what,
+            call.request,
+            upstream_state=state.upstream,
+            continues=state.hold is None,
         )
         return state.hold, reopened
 
@@ -316,6 +325,7 @@ class Gateway:
         if not waited:
             return outcome
         again = msgspec.structs.replace(call.request, id=RequestId(self.ids.new("req")))
+        definition = self.offers.definition(call.request.kind, call.server, call.request.name)  # it may have changed
         return await self.authorize(again, definition=definition, hint=outcome.hold.id)
 
     def _held(self, call: _Call, held: Held) -> Answer:
@@ -361,7 +371,8 @@ class Gateway:
             headers = self._header_params(call.server, call.request.name)
         if call.upstream_state is not None:
             params["requestState"] = call.upstream_state
-        params.update(_input_responses(call.params))
+        if call.continues:
+            params.update(_input_responses(call.params))
         timeout = grant.entry.timeout_s or self.limits.upstream_timeout_s
         agent = call.caller.task.task.agent
         return await upstream.request(
