@@ -21,11 +21,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import anyio
 import httpx2
 import mcp
 import mcp_types as types
 import msgspec
+from aiohttp import web
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 
@@ -441,3 +443,49 @@ class Message(msgspec.Struct):
 def parsed(raw: bytes) -> Message:
     """A message."""
     return msgspec.json.decode(raw, type=Message)
+
+
+# -- for clients that cannot send headers ----------------------------------------------------------------------------
+
+_END_TO_END = ("content-type", "mcp-session-id", "cache-control")
+
+
+@contextlib.asynccontextmanager
+async def injecting(port: int, upstream: int, token: str, prefix: str) -> AsyncIterator[str]:
+    """A proxy that adds the task's token and the server's name prefix, and changes nothing else: Host and Origin go through."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        headers = {key: value for key, value in request.headers.items() if key.lower() != "content-length"}
+        headers["Authorization"] = f"Bearer {token}"
+        body = _prefixed(await request.read(), prefix)
+        url = f"http://127.0.0.1:{upstream}{request.path_qs}"
+        async with session.request(request.method, url, data=body, headers=headers) as reply:
+            kept = {key: reply.headers[key] for key in _END_TO_END if key in reply.headers}
+            answer = web.StreamResponse(status=reply.status, headers=kept)
+            await answer.prepare(request)
+            async for part in reply.content.iter_any():
+                await answer.write(part.replace(f'"{prefix}'.encode(), b'"'))
+            await answer.write_eof()
+            return answer
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    async with aiohttp.ClientSession(auto_decompress=False) as session:
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        try:
+            yield f"http://127.0.0.1:{port}/mcp"
+        finally:
+            await runner.cleanup()
+
+
+def _prefixed(body: bytes, prefix: str) -> bytes:
+    """A request with the name the gateway knows the thing by."""
+    message = json.loads(body) if body else {}
+    params = message.get("params", {}) if isinstance(message, dict) else {}
+    named = params if message.get("method") in {"tools/call", "prompts/get"} else params.get("ref", {})
+    if "name" not in named:
+        return body
+    named["name"] = prefix + named["name"]
+    return json.dumps(message).encode()

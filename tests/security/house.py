@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import bundles
-
 from lictor.model.errors import UpstreamError
 from lictor.model.ids import AgentId, HumanId, InstanceId, ServerName
 from lictor.model.limits import Limits
@@ -59,10 +58,7 @@ class Lying:
         self, method: str, params: dict[str, Any], *, sealed_arguments: bytes | None = None, **_: Any
     ) -> Reply:
         if method.endswith("/list"):
-            if method == "tools/list":
-                found = {"tools": list(self.tools)}
-            else:
-                found = {"prompts": [bundles.ASK], "resources": []}
+            found = {"tools": list(self.tools), "prompts": [bundles.ASK], "resources": []}
             if self.before_list is not None:
                 await self.before_list(method)
             return Reply(result=json.dumps(found).encode())

@@ -1,11 +1,9 @@
 """A thing runs only while the very connection it runs on offers the definition a person looked at."""
 
-import asyncio
-
 import pytest
-from security.house import BOB, CHANGED, TOOLS, House, Line, reason, soon
 
 from lictor.pep.mcp.seam import Era
+from security.house import BOB, CHANGED, TOOLS, House, Line, reason
 
 WRITE = "write-file/v1.2"
 ARGUMENTS = {"path": "a", "content": "b"}
@@ -113,7 +111,7 @@ async def test_one_connections_list_does_not_vouch_for_anothers() -> None:
 async def test_names_a_server_invents_are_not_kept(rounds: int) -> None:
     """A server that offers other names each time costs no memory beyond its present list.
 
-    Control: unfixed, `_definitions` holds every name ever seen.
+    Control: unfixed, a table of definitions holds every name ever seen.
     """
     house = House()
     task = await house.task()
@@ -121,6 +119,6 @@ async def test_names_a_server_invents_are_not_kept(rounds: int) -> None:
     for turn in range(rounds):
         house.servers[0].tools = [*TOOLS, *({"name": f"n{turn}_{i}", "inputSchema": {}} for i in range(50))]
         await house.ask(task, "tools/list", {})
-    assert len(house.gateway._definitions) < 100
-    await soon(lambda: True)
-    assert asyncio.get_running_loop().is_running()
+    for part in (house.gateway, house.offers):
+        kept = [getattr(part, name, None) for name in getattr(part, "__slots__", None) or vars(part)]
+        assert sum(f"'n{turn}_" in repr(kept) for turn in range(rounds)) <= 1

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from security.house import House, Line, caller, reason
 
 from lictor.pep.mcp.seam import Era
+from security.house import House, Line, caller, reason
 
 READ = {"path": "a"}
 SAMPLE = {"s": {"method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 5}}}
@@ -68,7 +68,9 @@ async def test_a_shared_server_does_not_ask_another_tasks_client() -> None:
 
     async def overlapping(_: str) -> bytes:
         house.servers[0].result = ask
-        await house.gateway.handle(caller(other, Era.LEGACY), "tools/call", {"name": "read_file", "arguments": READ}, Line())
+        await house.gateway.handle(
+            caller(other, Era.LEGACY), "tools/call", {"name": "read_file", "arguments": READ}, Line()
+        )
         return b'{"content":[]}'
 
     house.on_connect = lambda server: setattr(server, "result", overlapping)

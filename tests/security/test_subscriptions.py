@@ -30,9 +30,10 @@ async def test_what_could_not_be_read_cannot_be_watched() -> None:
 
     Control: unfixed, `..` passes, because only the prefix is looked at; and conditions of policy are never asked.
     """
-    conditional = '@id("some") @owner("alice") @reason("x")\npermit (principal, action, resource)\n' + (
-        'when { context.task.purpose == "another" };\n'
-    )
+    conditional = """
+@id("some") @owner("alice") @reason("x")
+permit (principal, action, resource) when { context.task.purpose == "another" };
+"""
     house = House()
     task = await house.task()
     await house.gateway.listen(caller(task), _wanted("file:///docs/../etc/shadow"), Line())

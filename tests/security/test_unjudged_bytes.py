@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from security.house import House, reason
 
-from lictor.model.canonical import canonical
 from lictor.pep.mcp.seam import Era
+from security.house import House, reason
 
 READ = {"path": "a"}
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -60,8 +59,6 @@ async def test_only_the_answers_that_were_asked_for_go_on() -> None:
 
     Control: unfixed, `smuggled` reaches the server.
     """
-    files = {"policies/main.cedar": 'permit(principal, action, resource);@id("x")permit(principal, action, resource);'}
-    del files
     house = House(
         **{
             "policies/main.cedar": '@id("all") @owner("alice") @reason("x")\npermit (principal, action, resource);\n',
@@ -97,4 +94,3 @@ async def test_log_level_is_sent_as_it_was_sealed() -> None:
     await house.ask(task, "logging/setLevel", params, era=Era.LEGACY)
     sent = [params for method, params, _ in house.servers[0].sent if method == "logging/setLevel"]
     assert sent == [{"level": "info"}]
-    assert canonical({"level": "info"})

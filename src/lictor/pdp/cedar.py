@@ -27,18 +27,19 @@ from lictor.pdp.entities import Directory, references, uid_of
 from lictor.pdp.schematext import read_schema, render_action
 from lictor.pdp.slicing import Indexed, Keys, ScopeIndex, Uid, entity_keys
 
-MAX_SLICES: Final = 4096
-"""Slices kept; the oldest goes first. What a slice costs to make again is about 2 ms for 40 policies."""
+MAX_SLICES: Final = 2048
+"""Slices kept; the oldest goes first. One takes some 4 KiB a policy, and about 1 ms to make again."""
 MAX_ERROR: Final = 500
 """Characters of one error kept in a verdict."""
 _CHUNK: Final = 256
-"""Policies parsed at a time: a parsed policy is 26 KiB in the engine, and only slices are kept (facts section 11)."""
+"""Policies parsed at a time: a parsed policy takes up to 26 KiB (facts section 11), and only slices are kept."""
 _ACTION: Final = "Action"
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
 _Key = tuple[str, Keys, Keys]
+_K = TypeVar("_K")
 _T = TypeVar("_T")
 
 
@@ -109,7 +110,8 @@ class CedarEngine:
         self._full = _policy_set(templates) if mode is Mode.FULL else None
         self._actions: dict[str, tuple[Keys, Keys]] = {}
         self._candidates: dict[tuple[str, Keys], tuple[tuple[Indexed, ...], Keys]] = {}
-        self._views: dict[tuple[str, Keys, Keys], _View] = {}
+        self._views: dict[_Key, _View] = {}
+        self._schemas: dict[str, Schema] = {}
 
     def evaluate(
         self,
@@ -202,9 +204,7 @@ class CedarEngine:
         if view is None:
             matching = slicing.for_principal(entries, principal)
             view = self._compile(action, [entry.policy for entry in matching])
-            while len(self._views) >= MAX_SLICES:
-                self._views.pop(next(iter(self._views)), None)
-            self._views[key] = view
+            _keep(self._views, key, view)
         return view
 
     def _action(self, action: str) -> tuple[Keys, Keys]:
@@ -237,14 +237,24 @@ class CedarEngine:
             action,
             *(id_ for type_name, id_ in mentioned if type_name == _ACTION and id_ in self._shape.actions),
         }
-        text = self._shape.declarations + "".join(self._render(name) for name in self._with_groups(actions) - {action})
+        text = self._shape.declarations + "".join(
+            self._render(name) for name in sorted(self._with_groups(actions) - {action})
+        )
         text += render_action(shape, self._quoted(shape.parents), context)
         return _View(
             policies=_policy_set({policy.id: policy for policy in policies}),
             project=project if self._mode is Mode.PROJECTED else None,
-            schema=Schema.from_str(text),
+            schema=self._narrowed(text),
             mentioned=mentioned,
         )
+
+    def _narrowed(self, text: str) -> Schema:
+        """A schema by its text: slices that read the same share one (60 KiB)."""
+        schema = self._schemas.get(text)
+        if schema is None:
+            schema = Schema.from_str(text)
+            _keep(self._schemas, text, schema)
+        return schema
 
     def _with_groups(self, actions: Iterable[str]) -> set[str]:
         return {name for action in actions for name in (action, *self._shape.ancestors(action))}
@@ -256,6 +266,12 @@ class CedarEngine:
         """An action only for its place among the groups: it applies to nothing."""
         shape = self._shape.actions[name]
         return render_action(replace(shape, applies=None), self._quoted(shape.parents), shape.context)
+
+
+def _keep(kept: dict[_K, _T], key: _K, value: _T) -> None:
+    while len(kept) >= MAX_SLICES:
+        kept.pop(next(iter(kept)), None)
+    kept[key] = value
 
 
 def _entities(entities: Sequence[Mapping[str, Any]], schema: Schema) -> Entities:

@@ -17,6 +17,11 @@ from lictor.model.reasons import Reason
 
 SAFE_INTEGER: Final = 2**53
 _MISSING: Final = object()
+_PLAIN_URL: Final = re.compile(
+    r"[A-Za-z][A-Za-z0-9+.\-]*://[^/?#\\@%\x00-\x20\x7f]+(?:[/?#][^\x00-\x20\x7f]*)?", re.DOTALL
+)
+"""A URL whose host every parser finds in the same place. A server reads the raw text with a parser of its own; for a backslash,
+user information, a missing slash, an escape or a blank in front of the path each takes another host."""
 _AMOUNT: Final = re.compile(r"[0-9]{1,16}(?:\.([0-9]{1,4}))?", re.ASCII)
 _HOST_PATTERN: Final = re.compile(r"(\*\.)?[a-z0-9.\-\[\]:]+", re.ASCII)
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443}
@@ -73,6 +78,8 @@ def destination_of(selector: DestinationSelector, arguments: dict[str, Any], dir
     raw = point(arguments, selector.url)
     if not isinstance(raw, str):
         raise CallerError(Reason.UNKNOWN_DESTINATION, "the destination is missing or not a string", where=selector.url)
+    if _PLAIN_URL.fullmatch(raw) is None:
+        raise CallerError(Reason.UNKNOWN_DESTINATION, "the destination is not a plain absolute URL", where=selector.url)
     try:
         url = ada_url.URL(raw)
     except ValueError:

@@ -10,6 +10,7 @@ _SERVER: Final = re.compile(r"[a-z0-9](?:-?[a-z0-9])*", re.ASCII)
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _TAG: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}", re.ASCII)
 _LABEL: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(?::[a-z0-9][a-z0-9._-]{0,63})?", re.ASCII)
+_IN_HOST: Final = re.compile(r"(?:https?|wss?|ftp):/{0,2}[^/]*\*", re.ASCII | re.IGNORECASE)
 _HUMAN: Final = re.compile(r"[a-z][a-z0-9]{0,31}:[!#-\[\]-~]{1,128}", re.ASCII)
 
 MAX_SERVER: Final = 32
@@ -74,4 +75,6 @@ def resource_problem(pattern: str) -> str:
         return "only a last `*` is a pattern, meaning every URI with that beginning"
     if ":" not in pattern:
         return "a URI begins with its scheme, such as file:"
+    if _IN_HOST.fullmatch(pattern):
+        return "a prefix of a web address reaches behind its host, such as https://host/*: hosts with that beginning are others'"
     return ""

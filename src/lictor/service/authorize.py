@@ -18,6 +18,7 @@ from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import (
     DecisionMade,
+    ExecutionEnded,
     ExecutionStarted,
     HoldExpired,
     HoldOpened,
@@ -82,6 +83,7 @@ class Authorize:
         self._ids = ids
         self._limits = limits
         self._instance = instance
+        self._abandoned: set[asyncio.Task[None]] = set()
         self.recording = True
         """Whether the last decision could be recorded. While it is False the gateway is not ready; the next success mends it."""
 
@@ -244,6 +246,24 @@ class Authorize:
             expires_at_ms=now + int(self._limits.hold_ttl_s * 1_000),
         )
 
+    def _abandon(self, batch: Batch) -> None:
+        """Nobody waits for this commit any more, yet it may become durable: then say that what it started never ran.
+
+        Commits keep their order, so the ending finds the start if there is one, and a conflict means that there is none.
+        """
+        for record in batch.records:
+            if isinstance(record, ExecutionStarted):
+                task = asyncio.get_running_loop().create_task(self._end_unsent(record))
+                self._abandoned.add(task)
+                task.add_done_callback(self._abandoned.discard)
+
+    async def _end_unsent(self, started: ExecutionStarted) -> None:
+        ended = ExecutionEnded(execution=started.execution, outcome="failed", reason=Reason.CANCELLED.value)
+        try:
+            await self._store.commit(Batch(at_ms=self._clock.now_ms(), records=(ended,)))
+        except StoreError:
+            return  # never durable, or a store that cannot write: then recovery says it
+
     async def _commit(self, attempt: "_Attempt", *more: Record) -> Receipt:
         """Request, decision and what follows from it, durable together or not at all."""
         request = attempt.request
@@ -265,8 +285,12 @@ class Authorize:
         except StoreError:
             self.recording = False
             raise
+        except asyncio.CancelledError:
+            self._abandon(batch)
+            raise
         except TimeoutError:
             self.recording = False
+            self._abandon(batch)
             # It may still become durable; then recovery finds an execution that never ran, and says so. Nothing runs now.
             raise StoreError(Reason.CANNOT_RECORD, "the record store did not answer in time") from None
 

@@ -6,6 +6,7 @@ Only pinned things are ever served; a changed one is quarantined once, recorded 
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from lictor.model.action import ActionKind, action_name
 from lictor.model.canonical import canonical, sha256_digest
@@ -37,10 +38,19 @@ class Offers:
         self._policy = policy
         self._clock = clock
         self._live: dict[tuple[ActionKind, ServerName], dict[str, DefinitionDigest]] = {}
+        self._by_source: WeakKeyDictionary[object, dict[tuple[ActionKind, ServerName], dict[str, DefinitionDigest]]] = (
+            WeakKeyDictionary()
+        )
         self._alerted: set[tuple[ActionKind, ServerName, str, str]] = set()
 
-    async def learn(self, kind: ActionKind, server: ServerName, definitions: Sequence[dict[str, Any]]) -> None:
-        """Take a server's complete list. A name offered twice is offered by nobody; one without canonical form neither."""
+    async def learn(
+        self, kind: ActionKind, server: ServerName, definitions: Sequence[dict[str, Any]], source: object | None = None
+    ) -> None:
+        """Take a server's complete list. A name offered twice is offered by nobody; one without canonical form neither.
+
+        Args:
+            source: the connection that said so; see `definition`.
+        """
         live: dict[str, DefinitionDigest] = {}
         for definition in definitions:
             name = definition.get("name")
@@ -48,12 +58,21 @@ class Offers:
                 continue
             live[name] = DefinitionDigest("ambiguous") if name in live else _digest_or_none(definition)
         self._live[kind, server] = live
+        if source is not None:
+            self._by_source.setdefault(source, {})[kind, server] = live
         await self._alert(kind, server, live)
 
-    def definition(self, kind: ActionKind, server: ServerName, name: str) -> DefinitionDigest | None:
-        """Digest of what the server now offers under this name; None when it offers no such thing (or has no definition)."""
+    def definition(
+        self, kind: ActionKind, server: ServerName, name: str, source: object | None = None
+    ) -> DefinitionDigest | None:
+        """Digest of what the server now offers under this name; None when it offers no such thing (or has no definition).
+
+        With `source` only what that very connection said counts: no connection vouches for another.
+        """
         if kind not in PINNED_KINDS:
             return None
+        if source is not None:
+            return self._by_source.get(source, {}).get((kind, server), {}).get(name)
         return self._live.get((kind, server), {}).get(name)
 
     def pinned(self, kind: ActionKind, server: ServerName, name: str) -> Mapping[str, Any]:

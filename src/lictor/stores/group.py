@@ -26,6 +26,7 @@ MAX_CACHED: Final = 8192
 """Rows and keys kept between transactions; some 1 kB each."""
 
 SELECT_ROW: Final = "SELECT status, owner, at_ms, body FROM rows WHERE kind = ? AND id = ?"
+_UPDATE_ROW: Final = "UPDATE rows SET status = ?, body = ? WHERE kind = ? AND id = ?"
 _UPSERT_ROW: Final = (
     "INSERT INTO rows VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
     " status = excluded.status, owner = excluded.owner, at_ms = excluded.at_ms, body = excluded.body"
@@ -119,7 +120,14 @@ class Group:
         gone = [key for key, row in self._changes.items() if row is None]
         kept = [row for row in self._changes.values() if row is not None]
         _many(cursor, "DELETE FROM rows WHERE kind = ? AND id = ?", gone)
-        _many(cursor, _UPSERT_ROW, [(r.kind, r.id, r.status, r.owner, r.at_ms, encode_body(r)) for r in kept])
+        known = [r for r in kept if self._in_place(r)]
+        _many(cursor, _UPDATE_ROW, [(r.status, encode_body(r), r.kind, r.id) for r in known])
+        if known and cursor.rowcount != len(
+            known
+        ):  # the tables changed under a running transaction: not ours to repair
+            raise sqlite3.DatabaseError(f"{len(known)} rows were to be updated, {cursor.rowcount} were there")
+        fresh = [r for r in kept if not self._in_place(r)]
+        _many(cursor, _UPSERT_ROW, [(r.kind, r.id, r.status, r.owner, r.at_ms, encode_body(r)) for r in fresh])
         cursor.execute("UPDATE head SET frontier = ?", (tree.to_bytes(),))
         cursor.execute("INSERT INTO checkpoints VALUES(?, ?)", (tree.size, self._log.sign(tree)))
 
@@ -142,6 +150,11 @@ class Group:
             if stored is not None:
                 row = self._cache.rows[key] = decode_row(*key, *stored)
         return row
+
+    def _in_place(self, row: Row) -> bool:
+        """Whether nothing of a row changes that lists are ordered by: its index entries stay, and with them their pages."""
+        before = self._cache.rows.get(row.key)
+        return before is not None and before.at_ms == row.at_ms and before.owner == row.owner
 
     def _check_new(self, payloads: tuple[Payload, ...]) -> None:
         """A payload is kept once: another under the same id would replace what was judged."""

@@ -33,7 +33,7 @@ CREATE TABLE head(id INTEGER PRIMARY KEY CHECK(id = 0), frontier BLOB NOT NULL) 
 CREATE TABLE rows(
   kind TEXT NOT NULL, id TEXT NOT NULL, status TEXT NOT NULL, owner TEXT NOT NULL, at_ms INTEGER NOT NULL,
   body BLOB NOT NULL, PRIMARY KEY(kind, id)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 CREATE INDEX rows_tasks ON rows(at_ms) WHERE kind = 'task';
 CREATE INDEX rows_holds ON rows(at_ms) WHERE kind = 'hold';
 CREATE INDEX rows_holds_pending ON rows(at_ms) WHERE kind = 'hold' AND status = 'pending';

@@ -484,3 +484,17 @@ def test_c2_syntax_tree_never_meets_a_long_chain():
         policy = chained("permit", terms, {"Value": True})
         with pytest.raises(OperatorError, match="nests deeper"):
             CedarEngine({PolicyId("x"): policy}, SCHEMA, ENTITIES)
+
+
+def test_slices_are_bounded(monkeypatch):
+    """However many classes of requests there are, only so many slices are kept, and dropped ones answer again."""
+    monkeypatch.setattr("lictor.pdp.cedar.MAX_SLICES", 2)
+    groups = [
+        {"uid": {"type": "Agent", "id": f"n{n}"}, "attrs": {"status": "", "budget": n}, "parents": []} for n in range(6)
+    ]
+    text = "".join(f'permit(principal == Agent::"n{n}", action, resource);' for n in range(6))
+    subject = engine(text, entities=[*ENTITIES, *groups])
+    for _ in range(2):
+        for n in range(6):
+            assert subject.evaluate(("Agent", f"n{n}"), "fs/a", TOOL, CONTEXT).determining == (f"policy{n}",)
+            assert len(subject._views) <= 2

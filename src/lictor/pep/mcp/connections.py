@@ -50,6 +50,10 @@ class Connections:
         """Configured servers, in order."""
         return tuple(self._servers)
 
+    def shared(self, server: ServerName) -> bool:
+        """Whether all tasks use one connection to it."""
+        return self._servers[server].shared
+
     def live(self, server: ServerName, task: TaskId) -> Upstream | None:
         """The connection a task would be given now, if it stands."""
         slot = self._slots.get((server, None if self._servers[server].shared else task))
@@ -75,10 +79,10 @@ class Connections:
             if len(self._slots) >= self._limit:
                 raise UpstreamError(Reason.OVERLOADED, "too many server connections are open", effect_possible=False)
             slot = self._slots[key] = _Slot()
-        return await self._start(config, slot, capabilities, ask, notify)
+        return await self._start(config, key, slot, capabilities, ask, notify)
 
     async def _start(
-        self, config: Server, slot: _Slot, capabilities: dict[str, Any], ask: Ask, notify: Notify
+        self, config: Server, key: Key, slot: _Slot, capabilities: dict[str, Any], ask: Ask, notify: Notify
     ) -> Upstream:
         async with slot.lock:
             if slot.upstream is not None and slot.upstream.alive:
@@ -87,6 +91,10 @@ class Connections:
                 await slot.upstream.close()
                 slot.upstream = None
             upstream = await config.connect(capabilities, ask, notify)
+            if self._slots.get(key) is not slot:
+                # The task ended, or we did, while it was starting: nobody else would ever end it.
+                await upstream.close()
+                raise UpstreamError(Reason.UPSTREAM_DOWN, "the connection is no longer wanted", effect_possible=False)
             slot.upstream = upstream
             return upstream
 

@@ -5,10 +5,12 @@ Knows methods and catalogue kinds; refuses to know transports, framing and polic
 """
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -52,8 +54,9 @@ _PARAMS: Final = {
     "completion/complete": frozenset({"ref", "argument", "context", "_meta"}),
 }
 _ROUND_TRIPS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
-_META_PASSED: Final = ("traceparent", "tracestate", "baggage")
-"""Members of `_meta` that travel on. Everything else in it was judged by nobody, so it stays here (ADR 0007)."""
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
+"""The one member of `_meta` that travels on, and its only form (W3C Trace Context 3.2): ids, no text. Everything else in `_meta`
+was judged by nobody, `tracestate` and `baggage` too, which are free text; so it stays here (ADR 0007)."""
 DEFINITIONS_TTL_MS: Final = 60_000
 """How long a server's list is believed before it is fetched again; a change notice ends it at once."""
 
@@ -77,8 +80,8 @@ class _Call:
     what: str
     request: ActionRequest
     upstream_state: str | None = None
-    continues: bool = False
-    """The client came back, with state we sealed, to what the server itself asked for: only then are its answers handed on."""
+    asked: tuple[str, ...] = ()
+    """Keys of the server's own questions, from state we sealed: only these may this retry answer."""
 
 
 def _unreported(_: BaseException) -> None:
@@ -102,10 +105,13 @@ class Gateway:
     on_defect: Callable[[BaseException], None] = _unreported
     _flights: dict[TaskId, list[_Flight]] = field(default_factory=dict)
     _counts: Counter[TaskId] = field(default_factory=Counter)
-    _learned: dict[ServerName, int] = field(default_factory=dict)
-    _definitions: dict[tuple[ActionKind, ServerName, str], dict[str, Any]] = field(default_factory=dict)
-    _mirrored: dict[tuple[ServerName, str], dict[str, tuple[str, ...]] | None] = field(default_factory=dict)
-    """What `_header_params` made of a definition, until another is learned."""
+    _changes: Counter[ServerName] = field(default_factory=Counter)
+    _learned: WeakKeyDictionary[Upstream, tuple[int, int]] = field(default_factory=WeakKeyDictionary)
+    """When the list of each connection was read: (change notices of its server before it, milliseconds)."""
+    _mirrored: dict[tuple[ServerName, str], tuple[Mapping[str, Any], dict[str, tuple[str, ...]] | None]] = field(
+        default_factory=dict
+    )
+    """What `_header_params` made of a pinned definition, and of which."""
 
     # -- entry points of the transports --------------------------------------------------------------------------------
 
@@ -150,10 +156,18 @@ class Gateway:
             if offer.era is not Era.MODERN:
                 continue
             upstream = await self._upstream(caller, server, channel)
-            seen = [uri for uri in uris if self.offers.visible(ActionKind.RESOURCE, server, uri, agent)]
+            visible = [uri for uri in uris if self.offers.visible(ActionKind.RESOURCE, server, uri, agent)]
+            seen = [uri for uri in visible if await self._may_watch(caller, server, uri)]
             narrowed = {**{k: v for k, v in asked.items() if v is True}, "resourceSubscriptions": seen}
             streams.append(upstream.listen({"notifications": narrowed}, self._notices(server, channel)))
         await asyncio.gather(*streams)
+
+    async def _may_watch(self, caller: Caller, server: ServerName, uri: str) -> bool:
+        """Decide and record one watched resource: its URI is about to reach a server, like that of a read."""
+        if self._server_of(uri) != server:
+            return False
+        request = _request(self.ids, ActionKind.RESOURCE, server, uri, {"uri": uri}, caller.task)
+        return await self._carried(request)
 
     # -- one request -----------------------------------------------------------------------------------------------------
 
@@ -206,7 +220,7 @@ class Gateway:
             try:
                 upstream = await self._upstream(caller, server, channel)
                 found = await fetch_all(upstream, method, self.limits)
-                await self._learn(server, method, found)
+                await self._learn(server, method, found, upstream)
             except UpstreamError:
                 continue  # one dead server does not hide the others; its own things are refused when used
             items += shown(found, method, server, caller.task.task.agent, self.offers, self.naming)
@@ -220,7 +234,7 @@ class Gateway:
         upstream = await self._upstream(caller, call.server, channel)
         await self._learn_all(call.server, upstream)
         hint, call = self._reopened(call)
-        outcome = await self._authorized(call, hint, channel)
+        outcome = await self._authorized(call, hint, upstream, channel)
         match outcome:
             case Granted():
                 return await self._run(call, outcome.grant, upstream, channel)
@@ -298,21 +312,11 @@ class Gateway:
         if "requestState" not in call.params:
             return None, call
         state = self.holding.reopen(call.caller, call.request, call.params["requestState"])
-        reopened = _Call(
-            call.caller,
-            call.method,
-            call.params,
-            call.server,
-            call.what,
-            call.request,
-            upstream_state=state.upstream,
-            continues=state.hold is None,
-        )
-        return state.hold, reopened
+        return state.hold, replace(call, upstream_state=state.upstream, asked=state.asked)
 
-    async def _authorized(self, call: _Call, hint: HoldId | None, channel: Channel) -> Outcome:
+    async def _authorized(self, call: _Call, hint: HoldId | None, upstream: Upstream, channel: Channel) -> Outcome:
         """Decide; where the client can be asked in the same call, ask once and decide again."""
-        definition = self.offers.definition(call.request.kind, call.server, call.request.name)
+        definition = self.offers.definition(call.request.kind, call.server, call.request.name, upstream)
         outcome = await self.authorize(call.request, definition=definition, hint=hint)
         if not isinstance(outcome, Held):
             return outcome
@@ -324,8 +328,11 @@ class Gateway:
             waited = not self.holding.can_round_trip(call.caller) and await self.holding.answered(outcome.hold)
         if not waited:
             return outcome
+        # A person took their time: what the server offers now counts, not what it offered when they were asked (TOOL-01).
+        self._learned.pop(upstream, None)
+        await self._learn_all(call.server, upstream)
+        definition = self.offers.definition(call.request.kind, call.server, call.request.name, upstream)
         again = msgspec.structs.replace(call.request, id=RequestId(self.ids.new("req")))
-        definition = self.offers.definition(call.request.kind, call.server, call.request.name)  # it may have changed
         return await self.authorize(again, definition=definition, hint=outcome.hold.id)
 
     def _held(self, call: _Call, held: Held) -> Answer:
@@ -350,7 +357,7 @@ class Gateway:
             body = reply.result if reply.result is not None else msgspec.json.encode(reply.error)
             flags = _flags(body)
             replies.append((reply, flags))
-            return Sent(body=body, is_error=reply.error is not None or flags.isError)
+            return Sent(body=body, is_error=reply.error is not None or flags.isError is not False)
 
         await self.execute(grant, send)
         return await self._answer(call, *replies[0])
@@ -371,8 +378,7 @@ class Gateway:
             headers = self._header_params(call.server, call.request.name)
         if call.upstream_state is not None:
             params["requestState"] = call.upstream_state
-        if call.continues:
-            params.update(_input_responses(call.params))
+        params.update(_input_responses(call.params, call.asked))
         timeout = grant.entry.timeout_s or self.limits.upstream_timeout_s
         agent = call.caller.task.task.agent
         return await upstream.request(
@@ -391,7 +397,10 @@ class Gateway:
             return Answer(error=reply.error)
         if flags.resultType == "input_required":
             return await self._input_required(call, reply.result)
-        if call.caller.era is Era.MODERN and flags.resultType is None:
+        if not isinstance(flags.resultType, str | msgspec.UnsetType):
+            # What it is cannot be told, so it could be a question that nobody decided.
+            return self._refuse(call.caller, call.method, call.what, Refused(reason=Reason.UPSTREAM_INVALID))
+        if call.caller.era is Era.MODERN and flags.resultType is msgspec.UNSET:
             return Answer(result=_modern(reply.result))
         return Answer(result=reply.result)
 
@@ -409,12 +418,17 @@ class Gateway:
                 return self._refuse(call.caller, call.method, call.what, Refused(reason=Reason.FEATURE_DENIED))
         state = body.get("requestState")
         ttl = self.limits.hold_ttl_s
-        body["requestState"] = self.holding.seal_upstream(call.request, state if isinstance(state, str) else None, ttl)
+        keys = tuple(wanted) if isinstance(wanted, dict) else ()
+        upstream_state = state if isinstance(state, str) else None
+        body["requestState"] = self.holding.seal_upstream(call.request, upstream_state, keys, ttl)
         return Answer(result=msgspec.json.encode(body))
 
     async def _permitted(self, call: _Call, feature: str, params: dict[str, Any]) -> bool:
         """Decide and record a request that travels inside a result; carrying it out is handing the result on."""
-        request = _feature_request(self.ids, call.server, feature, params, call.caller.task)
+        return await self._carried(_feature_request(self.ids, call.server, feature, params, call.caller.task))
+
+    async def _carried(self, request: ActionRequest) -> bool:
+        """Decide and record an action that is carried out inside another message, by the caller, if this says so."""
         outcome = await self.authorize(request, definition=None)
         if not isinstance(outcome, Granted):
             return False
@@ -443,6 +457,9 @@ class Gateway:
         live = self.connections.live(server, task.id)
         if live is not None:
             return live
+        if self.connections.shared(server):
+            # Nobody can say whose call a question or a notice on it is about, so no task is asked and none is told (R18).
+            return await self.connections.get(server, task.id, {}, _not_asked, self._notices(server, None))
         declared = client_capabilities(self.offers, server, task.agent, caller.capabilities)
 
         async def ask(method: str, params: dict[str, Any]) -> Reply:
@@ -450,13 +467,14 @@ class Gateway:
 
         return await self.connections.get(server, task.id, declared, ask, self._notices(server, channel))
 
-    def _notices(self, server: ServerName, channel: Channel) -> Notify:
-        """Notices that belong to no request: lists go stale, the client is told."""
+    def _notices(self, server: ServerName, channel: Channel | None) -> Notify:
+        """Notices that belong to no request: lists go stale, the client is told if there is one they are for."""
 
         async def notify(method: str, params: dict[str, Any]) -> None:
             if method.endswith("/list_changed"):
-                self._learned.pop(server, None)
-            await channel.notify(method, params)
+                self._changes[server] += 1
+            if channel is not None:
+                await channel.notify(method, params)
 
         return notify
 
@@ -498,12 +516,12 @@ class Gateway:
             outcome = await self.authorize(request, definition=None)
             if isinstance(outcome, Granted):
                 upstream = await self._upstream(caller, server, channel)
-                await self._plain(outcome.grant, upstream, "logging/setLevel", params)
+                await self._plain(outcome.grant, upstream, "logging/setLevel")
         return Answer(result=b"{}")
 
-    async def _plain(self, grant: Grant, upstream: Upstream, method: str, params: dict[str, Any]) -> None:
-        async def send(_: SealedArguments) -> Sent:
-            reply = await upstream.request(method, params, timeout_s=self.limits.upstream_timeout_s)
+    async def _plain(self, grant: Grant, upstream: Upstream, method: str) -> None:
+        async def send(sealed: SealedArguments) -> Sent:
+            reply = await upstream.request(method, sealed.open(), timeout_s=self.limits.upstream_timeout_s)
             return Sent(body=reply.result or b"", is_error=reply.error is not None)
 
         await self.execute(grant, send)
@@ -511,39 +529,40 @@ class Gateway:
     # -- definitions -----------------------------------------------------------------------------------------------------
 
     async def _learn_all(self, server: ServerName, upstream: Upstream) -> None:
-        """Know a server's present definitions before one of its things is decided (TOOL-01: never trust yesterday's)."""
-        now = self.clock.now_ms()
-        if now - self._learned.get(server, -DEFINITIONS_TTL_MS) < DEFINITIONS_TTL_MS:
+        """Know a connection's present definitions before a thing on it is decided (TOOL-01: never trust yesterday's).
+
+        Each connection speaks for itself: a restarted process, or one that answers another task, may be another program.
+        """
+        now, changes = self.clock.now_ms(), self._changes[server]
+        seen = self._learned.get(upstream)
+        if seen is not None and seen[0] == changes and 0 <= now - seen[1] < DEFINITIONS_TTL_MS:
             return
         for method in ("tools/list", "prompts/list"):
-            await self._learn(server, method, await fetch_all(upstream, method, self.limits))
-        self._learned[server] = now
+            await self._learn(server, method, await fetch_all(upstream, method, self.limits), upstream)
+        # The count from before the reading: a change that was announced meanwhile makes the next call read again.
+        self._learned[upstream] = changes, now
 
-    async def _learn(self, server: ServerName, method: str, items: list[dict[str, Any]]) -> None:
-        kind = LISTS[method][1]
-        if method not in {"tools/list", "prompts/list"}:
-            return
-        await self.offers.learn(kind, server, items)
-        for item in items:
-            if isinstance(item.get("name"), str):
-                self._definitions[kind, server, item["name"]] = item
-                self._mirrored.pop((server, item["name"]), None)
+    async def _learn(self, server: ServerName, method: str, items: list[dict[str, Any]], upstream: Upstream) -> None:
+        if method in {"tools/list", "prompts/list"}:
+            await self.offers.learn(LISTS[method][1], server, items, upstream)
 
     def _header_params(self, server: ServerName, tool: str) -> dict[str, tuple[str, ...]] | None:
-        if (server, tool) in self._mirrored:
-            return self._mirrored[server, tool]
-        definition = self._definitions.get((ActionKind.TOOL, server, tool))
-        if definition is None:
-            # Not listed yet: what was pinned is what will be called, if anything is (case MCPH-05 on the very first call).
-            pinned = self.offers.pinned(ActionKind.TOOL, server, tool)
-            return header_params(pinned.get("inputSchema", {})) or None
-        found = self._mirrored[server, tool] = header_params(definition.get("inputSchema", {})) or None
+        """By the pinned definition: what is called, if anything is (case MCPH-05 on the very first call)."""
+        pinned = self.offers.pinned(ActionKind.TOOL, server, tool)
+        known = self._mirrored.get((server, tool))
+        if known is not None and known[0] is pinned:
+            return known[1]
+        found = header_params(pinned.get("inputSchema", {})) or None
+        if pinned:
+            self._mirrored[server, tool] = pinned, found
         return found
 
 
 class _ResultFlags(msgspec.Struct):
-    isError: bool = False  # noqa: N815 - the wire's name
-    resultType: str | None = None  # noqa: N815 - the wire's name; None: absent, or not read
+    """Read whatever their types are: a mistyped member must not make the other one unread."""
+
+    isError: Any = False  # noqa: N815 - the wire's name
+    resultType: Any = msgspec.UNSET  # noqa: N815 - the wire's name
 
 
 _FLAGS: Final = msgspec.json.Decoder(_ResultFlags)
@@ -553,31 +572,43 @@ def _flags(body: bytes) -> _ResultFlags:
     try:
         return _FLAGS.decode(body)
     except msgspec.MsgspecError:
-        return _ResultFlags(isError=True)
+        return _ResultFlags(isError=True, resultType=None)
 
 
-def _input_responses(params: dict[str, Any]) -> dict[str, Any]:
-    """What the client answered to a server's own requests; our approval's answer is ours alone."""
+def _input_responses(params: dict[str, Any], asked: tuple[str, ...]) -> dict[str, Any]:
+    """What the client answered to the server's own questions, as our sealed state names them; the rest was judged by nobody."""
     responses = params.get("inputResponses")
     if not isinstance(responses, dict):
         return {}
-    passed = {key: value for key, value in responses.items() if key != INPUT_KEY}
+    passed = {key: value for key, value in responses.items() if key in asked and key != INPUT_KEY}
     return {"inputResponses": passed} if passed else {}
 
 
 def _feature_request(
     ids: Ids, server: ServerName, feature: str, params: dict[str, Any], state: TaskState
 ) -> ActionRequest:
+    arguments = {key: value for key, value in params.items() if key != "_meta"}
+    return _request(ids, ActionKind.FEATURE, server, feature, arguments, state)
+
+
+def _request(
+    ids: Ids, kind: ActionKind, server: ServerName, name: str, arguments: dict[str, Any], state: TaskState
+) -> ActionRequest:
     return ActionRequest.make(
         id=RequestId(ids.new("req")),
-        kind=ActionKind.FEATURE,
+        kind=kind,
         server=server,
-        name=feature,
-        arguments=SealedArguments.seal({key: value for key, value in params.items() if key != "_meta"}),
+        name=name,
+        arguments=SealedArguments.seal(arguments),
         agent=state.task.agent,
         human=state.task.human,
         task=state.task.id,
     )
+
+
+async def _not_asked(method: str, _: dict[str, Any]) -> Reply:
+    """The answer to a server that has nobody to ask."""
+    return Reply(error={"code": answers.METHOD_NOT_FOUND, "message": f"{method[:80]!r} is not available"})
 
 
 def _what(method: str, params: dict[str, Any]) -> str:
@@ -595,8 +626,9 @@ def _unknown(method: str) -> Reason:
 
 def _passed_meta(params: dict[str, Any]) -> dict[str, Any]:
     meta = params.get("_meta")
-    passed = {key: meta[key] for key in _META_PASSED if key in meta} if isinstance(meta, dict) else {}
-    return {"_meta": passed} if passed else {}
+    trace = meta.get("traceparent") if isinstance(meta, dict) else None
+    whole = isinstance(trace, str) and _TRACEPARENT.fullmatch(trace) is not None
+    return {"_meta": {"traceparent": trace}} if whole else {}
 
 
 def _progress_token(params: dict[str, Any]) -> str | int | None:

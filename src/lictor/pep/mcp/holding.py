@@ -67,10 +67,14 @@ class Holding:
         """Open the state of a retry (see `StateSeal.open` for what it raises)."""
         return self._seal.open(state, task=caller.task.task.id, digest=request.digest, now_ms=self._clock.now_ms())
 
-    def seal_upstream(self, request: ActionRequest, upstream_state: str | None, ttl_s: float) -> str:
+    def seal_upstream(
+        self, request: ActionRequest, upstream_state: str | None, asked: tuple[str, ...], ttl_s: float
+    ) -> str:
         """Wrap a server's own request state, so that only this task can bring it back, for this action."""
         expires = self._clock.now_ms() + int(ttl_s * 1_000)
-        state = RequestState(task=request.task, digest=request.digest, expires_at_ms=expires, upstream=upstream_state)
+        state = RequestState(
+            task=request.task, digest=request.digest, expires_at_ms=expires, upstream=upstream_state, asked=asked
+        )
         return self._seal.seal(state, os.urandom(12))
 
     def can_elicit(self, caller: Caller, channel: Channel) -> bool:

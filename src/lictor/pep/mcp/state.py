@@ -29,6 +29,8 @@ class RequestState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     expires_at_ms: int
     hold: HoldId | None = None
     upstream: str | None = None
+    asked: tuple[str, ...] = ()
+    """Keys of the server's questions: only these may be answered to it."""
 
 
 class StateSeal:
