@@ -119,12 +119,13 @@ async def test_a_store_that_hangs_lets_nothing_run(rig, tool):
 async def test_what_is_recorded_too_late_never_runs(rig, tool):
     """The commit becomes durable after its caller was refused: spent, nothing sent, and the log says that it never ran."""
     hold = await rig.ready(tool, id="a")
+    before = rig.real.size()
     rig.core.authorize._limits = msgspec.structs.replace(LIMITS, record_timeout_s=0.05)
     with other_writer(rig):
         assert reason_of(await rig.call(tool, id="a")) == Reason.CANNOT_RECORD
     late = None
     for _ in range(500):
-        records = [decode_entry(entry.data).record for entry in rig.real.entries()]
+        records = [decode_entry(entry.data).record for entry in rig.real.entries(before)]
         late = next((one for one in records if isinstance(one, ExecutionStarted) and one.hold == hold), None)
         if late is not None and rig.real.execution_outcome(late.execution) != "started":
             break

@@ -122,9 +122,8 @@ class Group:
         _many(cursor, "DELETE FROM rows WHERE kind = ? AND id = ?", gone)
         known = [r for r in kept if self._in_place(r)]
         _many(cursor, _UPDATE_ROW, [(r.status, encode_body(r), r.kind, r.id) for r in known])
-        if known and cursor.rowcount != len(
-            known
-        ):  # the tables changed under a running transaction: not ours to repair
+        # The cache was wrong about the tables: nothing of this may stand.
+        if known and cursor.rowcount != len(known):
             raise sqlite3.DatabaseError(f"{len(known)} rows were to be updated, {cursor.rowcount} were there")
         fresh = [r for r in kept if not self._in_place(r)]
         _many(cursor, _UPSERT_ROW, [(r.kind, r.id, r.status, r.owner, r.at_ms, encode_body(r)) for r in fresh])

@@ -7,6 +7,7 @@ import pytest
 from lictor.cli import serve
 from lictor.cli.main import main
 
+
 @pytest.mark.parametrize(
     ("server", "module"), [('url = "http://127.0.0.1:1/mcp"', "uvloop"), ('command = ["true"]', "asyncio")]
 )
