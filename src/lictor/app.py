@@ -7,9 +7,11 @@ bundle does not load, or a crash cannot be recovered from.
 
 import asyncio
 import contextlib
+import math
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,8 @@ from lictor.stores.keys import Keys
 from lictor.stores.sqlite import SqliteStore
 
 RELOAD_EVERY_S = 1.0
+RETRY_EVERY_S = 10.0
+"""A bundle that could not be put in force is tried again so often, also when no file changes: the fault may have been ours."""
 SWEEP_EVERY_S = 2.0
 
 
@@ -181,7 +185,12 @@ class Runtime:
         settings = house.settings
         self.pool = HttpPool()
         configured = {
-            name: Server(name=name, connect=connector(house, self.pool, name, server), shared=server.shared)
+            name: Server(
+                name=name,
+                connect=connector(house, self.pool, name, server),
+                shared=server.shared,
+                connect_legacy=connector(house, self.pool, name, server, legacy_first=True),
+            )
             for name, server in servers.items()
         }
         self.connections = Connections(configured, limit=settings.connections)
@@ -230,39 +239,72 @@ class Runtime:
         finally:
             for job in jobs:
                 job.cancel()
-            await asyncio.gather(*jobs, return_exceptions=True)
-            await self.connections.close()
-            await self.pool.close()
-            await self.execute.drain()
-            self.instance.close()
-            self.house.keys.write_anchor(self.house.store.newest_checkpoint())
-            self.house.close()
+            await to_the_end(self._close(jobs))
+
+    async def _close(self, jobs: Sequence["asyncio.Task[None]"]) -> None:
+        await asyncio.gather(*jobs, return_exceptions=True)
+        await self.connections.close()
+        await self.pool.close()
+        await self.execute.drain()
+        self.instance.close()
+        self.house.keys.write_anchor(self.house.store.newest_checkpoint())
+        self.house.close()
 
     async def _reload(self) -> None:
         """Load the bundle again when its files change; a broken one is reported and the last good one stays (POLE-09)."""
+        loop, retry_at, said = asyncio.get_running_loop(), math.inf, ""
         while True:
             await asyncio.sleep(RELOAD_EVERY_S)
             try:
-                if not self.house.folder.changed():
+                if not self.house.folder.changed() and loop.time() < retry_at:
                     continue
                 bundle = await asyncio.to_thread(self.house.folder.load)
                 if await self.house.activate(bundle):
                     warn(f"bundle {bundle.revision[:19]} is in force")
-            except LictorError as error:
-                warn(f"bundle refused, the last good one stays in force: {error}")
+                retry_at, said = math.inf, ""
+            except Exception as error:  # noqa: BLE001 - a stricter policy must arrive, whatever went wrong before
+                # The folder counts as read now, and a full disk or a slow guard says nothing about what is in it.
+                retry_at = loop.time() + RETRY_EVERY_S
+                text = str(error) if isinstance(error, LictorError) else f"defect: {type(error).__name__}: {error}"
+                if text != said:
+                    warn(f"bundle refused, the last good one stays in force: {text}")
+                said = text
 
     async def _sweep(self) -> None:
+        """Close what ended tasks held; keep the newest checkpoint outside the log. No fault ends it."""
+        said = ""
         while True:
             await asyncio.sleep(SWEEP_EVERY_S)
-            now = self.house.clock.now_ms()
-            for task in self.connections.tasks():
-                if not self._alive(task, now):
-                    await self.connections.end_task(task)
-            self.house.keys.write_anchor(self.house.store.newest_checkpoint())
+            try:
+                now = self.house.clock.now_ms()
+                for task in self.connections.tasks():
+                    if not self._alive(task, now):
+                        await self.connections.end_task(task)
+                self.house.keys.write_anchor(self.house.store.newest_checkpoint())
+                said = ""
+            except Exception as error:  # noqa: BLE001 - the next task that ends must still lose its servers
+                text = f"{type(error).__name__}: {error}"
+                if text != said:
+                    warn(f"the sweep failed, and goes on: {text}")
+                said = text
 
     def _alive(self, task: TaskId, now_ms: int) -> bool:
         state = self.house.store.task(task)
         return state is not None and state.status is TaskStatus.OPEN and now_ms < state.task.expires_at_ms
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do something whole, though a signal cancels the caller meanwhile; the cancellation is honoured afterwards."""
+    job = asyncio.ensure_future(work)
+    cancelled = False
+    while not job.done():
+        try:
+            await asyncio.shield(job)
+        except asyncio.CancelledError:
+            cancelled = True
+    job.result()
+    if cancelled:
+        raise asyncio.CancelledError
 
 
 class HttpPool:
@@ -285,12 +327,16 @@ class HttpPool:
             await self._session.close()
 
 
-def connector(house: House, pool: HttpPool, name: ServerName, server: ServerSettings) -> Connect:
+def connector(
+    house: House, pool: HttpPool, name: ServerName, server: ServerSettings, *, legacy_first: bool = False
+) -> Connect:
     """How a configured server is connected."""
     limits = house.settings.limits
 
     async def connect(capabilities: dict[str, Any], ask: Ask, notify: Notify) -> Upstream:
-        return await connect_server(name, server, limits, pool, capabilities=capabilities, ask=ask, notify=notify)
+        return await connect_server(
+            name, server, limits, pool, capabilities=capabilities, ask=ask, notify=notify, legacy_first=legacy_first
+        )
 
     return connect
 
@@ -304,6 +350,7 @@ async def connect_server(
     capabilities: dict[str, Any] | None = None,
     ask: Ask | None = None,
     notify: Notify | None = None,
+    legacy_first: bool = False,
 ) -> Upstream:
     """Start or reach a server and negotiate. Imports are late: a stdio server needs no HTTP client.
 
@@ -323,6 +370,7 @@ async def connect_server(
             notify=noticed,
             session=pool.session(limits),
             capabilities=declared,
+            legacy_first=legacy_first,
         )
     from lictor.pep.mcp.upstream.stdio import StdioUpstream  # noqa: PLC0415
 
@@ -335,6 +383,7 @@ async def connect_server(
         ask=asked,
         notify=noticed,
         capabilities=declared,
+        legacy_first=legacy_first,
     )
 
 
@@ -387,8 +436,19 @@ def http_server(runtime: Runtime) -> Any:
     """A uvicorn server for `http_app`; the caller awaits its `serve()`."""
     import uvicorn  # noqa: PLC0415
 
+    class Server(uvicorn.Server):
+        """As it is, but a signal ends `serve()` and nothing more: what has to be closed after it is closed."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            loop = asyncio.get_running_loop()
+            signals = (signal.SIGINT, signal.SIGTERM)
+            for one in signals:
+                loop.add_signal_handler(one, self.handle_exit, one, None)
+            yield
+
     listen = runtime.house.settings.listen
-    return uvicorn.Server(
+    return Server(
         uvicorn.Config(
             http_app(runtime),
             host=listen.host,

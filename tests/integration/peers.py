@@ -470,7 +470,7 @@ async def injecting(port: int, upstream: int, token: str, prefix: str) -> AsyncI
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(app, shutdown_timeout=1)
+    runner = web.AppRunner(app, shutdown_timeout=1, handler_cancellation=True)
     async with aiohttp.ClientSession(auto_decompress=False) as session:
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()

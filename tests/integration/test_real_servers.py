@@ -210,9 +210,9 @@ def served(bundle: tuple[Path, int]) -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def token(served: Served) -> str:
-    """One task for all: its servers are started once."""
-    return served.task()
+def tokens(served: Served) -> dict[str, str]:
+    """One task for all clients of an era: its servers are started once."""
+    return {mode: served.task() for mode in ERAS}
 
 
 @pytest.fixture(scope="session")
@@ -314,8 +314,9 @@ def assert_same(server: str, expected: Heard, got: Heard, *, prefixed: bool) -> 
     assert compared >= 4
 
 
-def own_era(server: str) -> str:
-    return ERAS[server in MODERN_SERVERS]
+def spoken(server: str, mode: str) -> str:
+    """The era a server speaks to a client directly: the client's, if it has it."""
+    return mode if server in MODERN_SERVERS else "legacy"
 
 
 # -- the tests -----------------------------------------------------------------------------------------------------------
@@ -325,7 +326,7 @@ def own_era(server: str) -> str:
 @pytest.mark.parametrize("server", SERVERS)
 async def test_stdio_loses_nothing(server: str, mode: str, stage: Stage, bundle: tuple[Path, int], direct: Any) -> None:
     """`lictor run` in front of a server: what arrives is what the server said, byte for byte."""
-    expected = await asyncio.to_thread(direct, server, own_era(server))
+    expected = await asyncio.to_thread(direct, server, spoken(server, mode))
     heard = Heard()
     transport = stdio(run_command(bundle[0], stage, server), stage.environment(server), heard)
     got = await _play(stage, server, transport, heard, mode, lambda name: name)
@@ -334,11 +335,11 @@ async def test_stdio_loses_nothing(server: str, mode: str, stage: Stage, bundle:
 
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("server", SERVERS)
-async def test_http_loses_nothing(server: str, mode: str, stage: Stage, served: Served, token: str, direct: Any) -> None:
+async def test_http_loses_nothing(server: str, mode: str, stage: Stage, served: Served, tokens: dict[str, str], direct: Any) -> None:
     """`lictor serve` in front of all servers: the same, under prefixed names."""
-    expected = await asyncio.to_thread(direct, server, own_era(server))
+    expected = await asyncio.to_thread(direct, server, spoken(server, mode))
     heard = Heard()
-    transport = streamable(served.url, token, heard)
+    transport = streamable(served.url, tokens[mode], heard)
     got = await _play(stage, server, transport, heard, mode, lambda name: f"{server}__{name}")
     assert_same(server, expected, got, prefixed=True)
 
@@ -417,9 +418,9 @@ async def test_cancellation_reaches_the_server(everything_there: Any, mode: str,
         assert time.monotonic() - began < 20
 
 
-async def test_what_is_not_reviewed_does_not_exist(stage: Stage, served: Served, token: str) -> None:
+async def test_what_is_not_reviewed_does_not_exist(stage: Stage, served: Served, tokens: dict[str, str]) -> None:
     """A tool of the server that the catalogue does not name is neither listed nor called; the refusal says what and why."""
-    async with asyncio.timeout(60), client(streamable(served.url, token, Heard()), "2026-07-28") as session:
+    async with asyncio.timeout(60), client(streamable(served.url, tokens[ERAS[1]], Heard()), ERAS[1]) as session:
         for unknown in ("files__nothing", "nobody__read_text_file", "read_text_file", "files__"):
             result = await session.call_tool(unknown, {})
             assert result.is_error

@@ -1,8 +1,9 @@
 """A hold as people see it: made from the sealed bytes and the gateway's own facts, the same for page and terminal."""
 
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -21,6 +22,7 @@ from lictor.ports import RecordStore
 from lictor.protocol.display import render
 from lictor.protocol.display_hosts import host_display
 
+_PLAIN_NAME: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*", re.ASCII)
 MAX_ARGUMENTS = 500
 """Leaves shown one by one; past it the whole object is shown as one canonical text, so nothing is ever left out."""
 
@@ -96,7 +98,7 @@ def sealed_request(store: RecordStore, hold: Hold) -> ActionRequest:
 def arguments_of(sealed: SealedArguments) -> list[ArgumentView]:
     """Every leaf of the arguments with its path; strings as themselves, anything else as canonical JSON."""
     document = sealed.open()
-    leaves = list(_leaves(document, ""))
+    leaves = list(_leaves(document, "")) if document else []
     if len(leaves) > MAX_ARGUMENTS:
         return [ArgumentView(path="(all arguments)", kind="object", text=sealed.data.decode())]
     return leaves
@@ -149,7 +151,7 @@ def _decision(at: int, made: DecisionMade, asked: RequestReceived, outcome: str)
 def _leaves(value: Any, path: str) -> Iterator[ArgumentView]:
     if isinstance(value, dict) and value:
         for name, member in value.items():
-            yield from _leaves(member, f"{path}.{name}" if path else name)
+            yield from _leaves(member, _below(path, name))
     elif isinstance(value, list) and value:
         for index, member in enumerate(value):
             yield from _leaves(member, f"{path}[{index}]")
@@ -157,6 +159,13 @@ def _leaves(value: Any, path: str) -> Iterator[ArgumentView]:
         yield ArgumentView(path=path, kind="string", text=value)
     else:
         yield ArgumentView(path=path, kind=_kind(value), text=canonical(value).decode())
+
+
+def _below(path: str, name: str) -> str:
+    """A member's path; a name that could be read as a path itself is quoted, so that no two members look alike (R12)."""
+    if _PLAIN_NAME.fullmatch(name) is None:
+        return f"{path}[{msgspec.json.encode(name).decode()}]"
+    return f"{path}.{name}" if path else name
 
 
 def _kind(value: Any) -> str:

@@ -6,6 +6,7 @@ gathering and deciding again, never going on.
 """
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -83,6 +84,7 @@ class Authorize:
         self._ids = ids
         self._limits = limits
         self._instance = instance
+        self._opening: Counter[TaskId] = Counter()
         self._abandoned: set[asyncio.Task[None]] = set()
         self.recording = True
         """Whether the last decision could be recorded. While it is False the gateway is not ready; the next success mends it."""
@@ -131,6 +133,9 @@ class Authorize:
                 return Refused(reason=foreign)
         match decision:
             case Allow():
+                if live is not None and live.status is HoldStatus.DENIED:
+                    # A person's no outlives a policy that would no longer have asked: it holds for the task (ADR 0008).
+                    return await self._turn_away(attempt, Reason.APPROVAL_DENIED, live)
                 return await self._allow(pdp, attempt, decision)
             case Deny():
                 return await self._deny(attempt, decision)
@@ -217,11 +222,19 @@ class Authorize:
         if live is not None:
             await self._commit(attempt)
             return Held(hold=live)
-        opened = self._store.holds_opened_since(attempt.request.task, now - 60_000)
+        task = attempt.request.task
+        # Those on their way to the store count: calls in parallel must not wear people out faster than calls in turn.
+        opened = self._store.holds_opened_since(task, now - 60_000) + self._opening[task]
         if opened >= self._limits.holds_per_task_per_minute:
             return await self._turn_away(attempt, Reason.APPROVAL_RATE, None)
         hold = self._new_hold(attempt, decision)
-        await self._commit(attempt, HoldOpened(hold=hold))
+        self._opening[task] += 1
+        try:
+            await self._commit(attempt, HoldOpened(hold=hold))
+        finally:
+            self._opening[task] -= 1
+            if not self._opening[task]:
+                del self._opening[task]
         return Held(hold=hold)
 
     async def _turn_away(self, attempt: "_Attempt", reason: Reason, hold: Hold | None) -> Refused:

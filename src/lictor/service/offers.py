@@ -17,6 +17,8 @@ from lictor.pdp.decide import PINNED_KINDS, Pdp
 from lictor.ports import Batch, Clock, RecordStore
 from lictor.service.policy import PolicyInForce
 
+MAX_ALERTS: Final = 16
+"""Changes of one thing that are written down; a server that changes at every listing must not fill the log."""
 _NOT_PINNED: Final = DefinitionDigest("")
 """In a quarantine's record: nobody ever looked at this thing, which has the name of another server's."""
 
@@ -41,7 +43,7 @@ class Offers:
         self._by_source: WeakKeyDictionary[object, dict[tuple[ActionKind, ServerName], dict[str, DefinitionDigest]]] = (
             WeakKeyDictionary()
         )
-        self._alerted: set[tuple[ActionKind, ServerName, str, str]] = set()
+        self._alerted: dict[tuple[ActionKind, ServerName, str], set[str]] = {}
 
     async def learn(
         self, kind: ActionKind, server: ServerName, definitions: Sequence[dict[str, Any]], source: object | None = None
@@ -106,12 +108,14 @@ class Offers:
             # What is not catalogued cannot be called; but a name that another server's pinned thing has is a try (TOOL-05).
             unlooked = _NOT_PINNED if offering is None and _shadows(pdp, kind, server, name) else None
             pinned = offering.entry.pin if offering is not None else unlooked
-            key = (kind, server, name, digest)
-            if pinned is None or pinned == digest or key in self._alerted:
+            if pinned is None or pinned == digest:
+                continue
+            told = self._alerted.setdefault((kind, server, name), set())
+            if digest in told or len(told) >= MAX_ALERTS:
                 continue
             record = ToolQuarantined(server=server, kind=kind, name=name, pinned=pinned, live=digest)
             await self._store.commit(Batch(at_ms=self._clock.now_ms(), records=(record,)))
-            self._alerted.add(key)
+            told.add(digest)
 
 
 def _digest_or_none(definition: dict[str, Any]) -> DefinitionDigest:

@@ -2,8 +2,8 @@
 
 No batch size to tune, and nobody who waits is kept waiting for company; only a patient batch is, for `PATIENCE_S` at most
 (facts/performance.md 9 and 12.4). What a failure means: every waiter of the group gets `cannot_record`, so none of their actions
-runs; the connection is thrown away, and the next group reads the head anew before it writes. Nothing is ever tried again by itself:
-after a failed sync only the caller knows whether it still wants to.
+runs; the connection is thrown away, and the next group reads the head anew before it writes. Nothing is ever tried again by
+itself: after a failed sync only the caller knows whether it still wants to.
 
 It refuses to know what records mean.
 """

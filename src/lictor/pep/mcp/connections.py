@@ -23,11 +23,18 @@ Key = tuple[ServerName, TaskId | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Server:
-    """How one configured server is reached."""
+    """How one configured server is reached.
+
+    Attributes:
+        connect: in the newest protocol both sides speak.
+        connect_legacy: handshake era first, for a legacy client: nothing has to be translated then, and what such a server asks
+            of its client reaches it. None: as `connect`.
+    """
 
     name: ServerName
     connect: Connect
     shared: bool = False
+    connect_legacy: Connect | None = None
 
 
 @dataclass(slots=True)
@@ -60,9 +67,16 @@ class Connections:
         return slot.upstream if slot is not None and slot.upstream is not None and slot.upstream.alive else None
 
     async def get(
-        self, server: ServerName, task: TaskId, capabilities: dict[str, Any], ask: Ask, notify: Notify
+        self,
+        server: ServerName,
+        task: TaskId,
+        capabilities: dict[str, Any],
+        ask: Ask,
+        notify: Notify,
+        *,
+        legacy: bool = False,
     ) -> Upstream:
-        """The connection for a task, started if need be.
+        """The connection for a task, started if need be, in the era of the client that came first (`legacy`).
 
         Raises:
             UpstreamError: it cannot be started (`effect_possible=False`), or there are too many connections.
@@ -79,10 +93,11 @@ class Connections:
             if len(self._slots) >= self._limit:
                 raise UpstreamError(Reason.OVERLOADED, "too many server connections are open", effect_possible=False)
             slot = self._slots[key] = _Slot()
-        return await self._start(config, key, slot, capabilities, ask, notify)
+        connect = (config.connect_legacy or config.connect) if legacy else config.connect
+        return await self._start(connect, key, slot, capabilities, ask, notify)
 
     async def _start(
-        self, config: Server, key: Key, slot: _Slot, capabilities: dict[str, Any], ask: Ask, notify: Notify
+        self, connect: Connect, key: Key, slot: _Slot, capabilities: dict[str, Any], ask: Ask, notify: Notify
     ) -> Upstream:
         async with slot.lock:
             if slot.upstream is not None and slot.upstream.alive:
@@ -90,7 +105,7 @@ class Connections:
             if slot.upstream is not None:
                 await slot.upstream.close()
                 slot.upstream = None
-            upstream = await config.connect(capabilities, ask, notify)
+            upstream = await connect(capabilities, ask, notify)
             if self._slots.get(key) is not slot:
                 # The task ended, or we did, while it was starting: nobody else would ever end it.
                 await upstream.close()

@@ -465,7 +465,9 @@ class Gateway:
         async def ask(method: str, params: dict[str, Any]) -> Reply:
             return await self._asked(server, task.id, method, params)
 
-        return await self.connections.get(server, task.id, declared, ask, self._notices(server, channel))
+        return await self.connections.get(
+            server, task.id, declared, ask, self._notices(server, channel), legacy=caller.era is Era.LEGACY
+        )
 
     def _notices(self, server: ServerName, channel: Channel | None) -> Notify:
         """Notices that belong to no request: lists go stale, the client is told if there is one they are for."""

@@ -24,7 +24,7 @@ from lictor.pep.mcp.downstream.notices import Hub
 from lictor.pep.mcp.downstream.sessions import LegacyChannel, Session, Sessions
 from lictor.pep.mcp.downstream.stream import Flight, Watch
 from lictor.pep.mcp.gateway import Gateway
-from lictor.pep.mcp.seam import Answer
+from lictor.pep.mcp.seam import LEGACY_VERSIONS, Answer
 from lictor.protocol.jsonrpc import Notification, Request, Response, encode_notification
 
 
@@ -148,7 +148,7 @@ class LegacyHttp:
 
         Raises:
             CallerError: INVALID_MESSAGE: none is named (400); UNKNOWN_TASK: it is not this task's, or is no more (404);
-                HEADER_MISMATCH: another version than the negotiated one.
+                HEADER_MISMATCH: a version that sessions do not have.
         """
         head = exchange.head
         identity = head.only(b"mcp-session-id")
@@ -160,8 +160,9 @@ class LegacyHttp:
         if session is None:
             raise TurnedError(404, Reason.INVALID_MESSAGE, "there is no such session")
         version = head.only(b"mcp-protocol-version")
-        if version is not None and version != session.opening.version:
-            text = f"mcp-protocol-version {version[:64]!r} is not the negotiated {session.opening.version!r}"
+        if version is not None and version not in LEGACY_VERSIONS:
+            # It SHOULD be the negotiated one and MUST be one we serve ("Protocol Version Header"); nothing depends on it.
+            text = f"mcp-protocol-version {version[:64]!r} is not served; this session has {session.opening.version!r}"
             raise CallerError(Reason.HEADER_MISMATCH, text)
         return session
 

@@ -96,6 +96,7 @@ class HttpUpstream:
         *,
         capabilities: dict[str, Any] | None = None,
         server_stream: bool = True,
+        legacy_first: bool = False,
     ) -> Self:
         """Reach a server and agree with it on a version.
 
@@ -108,6 +109,7 @@ class HttpUpstream:
             notify: receives notifications that belong to no request.
             session: from `open_session`; shared, not closed here.
             capabilities: what to declare to a legacy server.
+            legacy_first: prefer the handshake era with a server of both.
             server_stream: keep a GET stream open to a legacy server for what it says of its own accord.
 
         Raises:
@@ -117,7 +119,7 @@ class HttpUpstream:
         check_session(session)
         self = cls(name, check_url(url), check_configured(headers), limits, ask, notify, session)
         try:
-            offer = await negotiate(self, limits, capabilities=capabilities or {})
+            offer = await negotiate(self, limits, capabilities=capabilities or {}, legacy_first=legacy_first)
         except UpstreamError as error:
             await self.close()
             raise unsent(error) from error

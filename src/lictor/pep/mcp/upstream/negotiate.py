@@ -34,7 +34,9 @@ class Line(Protocol):
         ...
 
 
-async def negotiate(line: Line, limits: Limits, *, capabilities: dict[str, Any], probe: bool = True) -> Offer:
+async def negotiate(
+    line: Line, limits: Limits, *, capabilities: dict[str, Any], probe: bool = True, legacy_first: bool = False
+) -> Offer:
     """Agree on an era and a version.
 
     Args:
@@ -42,10 +44,13 @@ async def negotiate(line: Line, limits: Limits, *, capabilities: dict[str, Any],
         limits: `upstream_connect_timeout_s` bounds each step.
         capabilities: what to declare to a legacy server on behalf of the client.
         probe: False goes straight to the handshake, for a server that the probe kills.
+        legacy_first: the handshake before the probe, so that a server of both eras speaks the older one.
 
     Raises:
         UpstreamError: not reachable, no common version, or an answer that is none.
     """
+    if legacy_first:
+        return await _legacy_first(line, limits, capabilities)
     silent = False
     if probe:
         try:
@@ -63,6 +68,19 @@ async def negotiate(line: Line, limits: Limits, *, capabilities: dict[str, Any],
     except UpstreamError:
         # A modern server that was only slow to start refuses the handshake; by now it answers the probe.
         offer = await _discover(line, limits) if silent else None
+        if offer is None:
+            raise
+        return offer
+
+
+async def _legacy_first(line: Line, limits: Limits, capabilities: dict[str, Any]) -> Offer:
+    """The handshake; the probe only for a server that is there and refuses it."""
+    try:
+        return await _initialize(line, limits, capabilities)
+    except UpstreamError as refused:
+        if refused.reason is not Reason.UPSTREAM_INVALID:
+            raise
+        offer = await _discover(line, limits)
         if offer is None:
             raise
         return offer

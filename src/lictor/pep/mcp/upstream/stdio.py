@@ -81,6 +81,7 @@ class StdioUpstream:
         *,
         capabilities: dict[str, Any] | None = None,
         on_stderr: OnStderr | None = None,
+        legacy_first: bool = False,
     ) -> Self:
         """Start a server and agree with it on a version. A server that the probe kills is started once more without it.
 
@@ -94,6 +95,7 @@ class StdioUpstream:
             notify: receives notifications that belong to no request.
             capabilities: what to declare to a legacy server.
             on_stderr: receives what it writes to stderr, as it comes.
+            legacy_first: prefer the handshake era with a server of both.
 
         Raises:
             UpstreamError: it does not start, does not answer or speaks no common version; nothing is left running.
@@ -102,7 +104,9 @@ class StdioUpstream:
         self = cls(name, limits, ask, notify)
         try:
             try:
-                offer = await self._open(command, env, cwd, capabilities or {}, on_stderr, probe=True)
+                offer = await self._open(
+                    command, env, cwd, capabilities or {}, on_stderr, probe=True, legacy_first=legacy_first
+                )
             except UpstreamError as error:
                 if error.reason is not Reason.UPSTREAM_DOWN:
                     raise
@@ -124,6 +128,7 @@ class StdioUpstream:
         on_stderr: OnStderr | None,
         *,
         probe: bool,
+        legacy_first: bool = False,
     ) -> Offer:
         """Start the process and negotiate; on failure nothing is left running."""
         self._process = await ServerProcess.spawn(
@@ -136,7 +141,9 @@ class StdioUpstream:
             max_line_bytes=self._limits.upstream_message_bytes,
         )
         try:
-            return await negotiate(self, self._limits, capabilities=capabilities, probe=probe)
+            return await negotiate(
+                self, self._limits, capabilities=capabilities, probe=probe, legacy_first=legacy_first
+            )
         except BaseException:
             await self.close()
             raise
