@@ -40,6 +40,8 @@ class Sample:
     rate: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
     rss: float = 0.0
+    jitter: list[float] = field(default_factory=list)
+    realtime: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -48,6 +50,8 @@ class Sample:
             "per_s": self.rate,
             "hop_cpu_us": self.cpu,
             "rss_mb": round(self.rss, 1),
+            "jitter": self.jitter,
+            "realtime": self.realtime,
         }
 
 
@@ -126,9 +130,7 @@ def _start(processes: list[subprocess.Popen[str]], name: str, role: str, *more: 
     return Contender(name, port, process.pid, told["token"], told["tool"])
 
 
-def measure(
-    contenders: Sequence[Contender], *, connections: int, rounds: int, seconds: float, quiet: bool = False
-) -> dict[str, Sample]:
+def measure(contenders: Sequence[Contender], *, connections: int, rounds: int, seconds: float) -> dict[str, Sample]:
     """Raw HTTP load; the order is shuffled in every round."""
     worker = Worker("load")
     found: dict[str, Sample] = defaultdict(Sample)
@@ -140,6 +142,7 @@ def measure(
                     "request": base64.b64encode(request(one.port, one.token, one.tool)).decode(),
                     "connections": connections,
                     "seconds": seconds,
+                    "pids": _pids(contenders, one),
                 }
                 _take(found[one.name], one, worker, command)
     finally:
@@ -156,10 +159,17 @@ def measure_sdk(contenders: Sequence[Contender], *, rounds: int, seconds: float)
         worker.ask(None)
         for _ in range(rounds):
             for one in random.sample(contenders, len(contenders)):
-                _take(found[one.name], one, worker, {"name": one.name, "seconds": seconds})
+                _take(
+                    found[one.name], one, worker, {"name": one.name, "seconds": seconds, "pids": _pids(contenders, one)}
+                )
     finally:
         worker.close()
     return found
+
+
+def _pids(contenders: Sequence[Contender], one: Contender) -> list[int]:
+    """The processes that work in a window: the upstream, which comes first, and the contender."""
+    return sorted({contenders[0].pid, one.pid})
 
 
 def _take(sample: Sample, one: Contender, worker: Worker, command: dict[str, Any]) -> None:
@@ -174,6 +184,8 @@ def _take(sample: Sample, one: Contender, worker: Worker, command: dict[str, Any
     sample.rate.append(len(ns) / answer["seconds"])
     # The window counts calls after the warm-up; the process worked during both.
     sample.cpu.append(spent / 1e3 / len(ns) * answer["seconds"] / (answer["seconds"] + 0.2))
+    sample.jitter.append(answer["jitter"])
+    sample.realtime &= answer["realtime"]
     sample.rss = max(sample.rss, rss_mb(one.pid))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from benchmarks.machine import scratch
 from benchmarks.stats import percentile, spread, table, verdict, verdicts
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
 from lictor.model.agent import Agent
@@ -176,7 +177,7 @@ def _revocation(decision_us: float, bars: list[dict[str, object]], data: dict[st
     import asyncio
 
     rows = []
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         sqlite = SqliteStore(Path(folder) / "log.db", signer=Ed25519PrivateKey.generate(), origin="bench/revocation")
         stores: dict[str, RecordStore] = {"in memory": MemoryStore(), "SQLite": sqlite}
         for name, store in stores.items():

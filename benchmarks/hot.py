@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import contenders
 from benchmarks.house import opened
+from benchmarks.machine import scratch
 from benchmarks.stats import spread, table
 from benchmarks.wire import ARGUMENTS, TOOL
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
@@ -63,7 +64,7 @@ class Quiet:
 
 def run(rounds: int, _: float) -> tuple[str, dict[str, Any]]:
     """Section `hot` of the report."""
-    with contenders.running("fast", ()) as (up,), tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with contenders.running("fast", ()) as (up,), tempfile.TemporaryDirectory(dir=scratch()) as folder:
         found = asyncio.run(_run(Path(folder), up.port, rounds))
     whole = median(found["Gateway.handle, memory store"])
     rows = [[name, spread(values, 1), f"{100 * median(values) / whole:.0f} %"] for name, values in found.items()]

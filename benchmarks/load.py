@@ -1,6 +1,6 @@
 """The load generator: a process of its own on the other core, closed loop, raw sockets. Commands on standard input.
 
-`python -m benchmarks.load`: reads `{"port", "request", "connections", "seconds"}` a line, answers one line of latencies.
+`python -m benchmarks.load`: reads `{"port", "request", "connections", "seconds", "pids"}` a line, answers one line of latencies.
 """
 
 import base64
@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 
-from benchmarks.machine import JITTER_MAX, LOAD_CORE, TRIES, jitter, pin
+from benchmarks.machine import JITTER_MAX, LOAD_CORE, TRIES, jitter, pin, realtime
 
 WARM_S = 0.2
 MARK = b"lorem ipsum"
@@ -88,9 +88,10 @@ def main() -> None:
     for line in sys.stdin:
         command = json.loads(line)
         try:
-            answer = window(
-                command["port"], base64.b64decode(command["request"]), command["connections"], command["seconds"]
-            )
+            request = base64.b64decode(command["request"])
+            with realtime(command["pids"]) as granted:
+                answer = window(command["port"], request, command["connections"], command["seconds"])
+            answer["realtime"] = granted
         except (OSError, ValueError) as error:
             answer = {"error": str(error)}
         print(json.dumps(answer), flush=True)

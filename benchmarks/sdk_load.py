@@ -1,6 +1,6 @@
 """An agent's view: the official SDK client, one call after another. Commands on standard input.
 
-`python -m benchmarks.sdk_load '{"name": {"port", "token", "tool"}, ...}'`: reads `{"name", "seconds"}` a line, answers latencies.
+`python -m benchmarks.sdk_load '{"name": {"port", "token", "tool"}, ...}'`: reads `{"name", "seconds", "pids"}` a line, answers latencies.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from benchmarks.machine import JITTER_MAX, LOAD_CORE, TRIES, jitter, pin
+from benchmarks.machine import JITTER_MAX, LOAD_CORE, TRIES, jitter, pin, realtime
 from benchmarks.wire import ARGUMENTS
 
 WARM_CALLS = 20
@@ -54,7 +54,9 @@ async def main() -> None:
         for line in sys.stdin:
             command = json.loads(line)
             name = command["name"]
-            print(json.dumps(await _window(clients[name], contenders[name]["tool"], command["seconds"])), flush=True)
+            with realtime(command["pids"]) as granted:
+                answer = await _window(clients[name], contenders[name]["tool"], command["seconds"])
+            print(json.dumps({**answer, "realtime": granted}), flush=True)
 
 
 if __name__ == "__main__":

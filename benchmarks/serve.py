@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import HOP_CORE, LOAD_CORE, pin
+from benchmarks.machine import HOP_CORE, LOAD_CORE, pin, scratch
 from benchmarks.wire import DEFINITION, TOOL
 
 UPSTREAMS = ("fast", "sdk")
@@ -169,7 +170,7 @@ async def gate(port: int, upstream: int, *, durable: bool) -> None:
     from benchmarks.house import opened
     from lictor.app import Runtime, http_server, servers_of
 
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         house, token = await opened(Path(folder), port, upstream, durable=durable)
         runtime = Runtime(house, servers_of(house.settings), prefixed=False)
         async with runtime.running():
@@ -192,6 +193,8 @@ def main() -> None:
     """Run a role on its core, on the loop `lictor serve` runs on."""
     import uvloop
 
+    # uvicorn raises the signal again once it has stopped: let that end the program in good order.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     role, *ports = sys.argv[1:]
     pin(LOAD_CORE if role in UPSTREAMS else HOP_CORE)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -11,6 +11,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.decisions import NOW, compiled, question
+from benchmarks.machine import scratch
 from benchmarks.stats import percentile, spread, table
 from lictor.model.ids import DecisionId, RequestId
 from lictor.model.record import TaskOpened
@@ -71,7 +72,7 @@ def run(rounds: int, seconds: float) -> tuple[str, dict[str, Any]]:
 
 async def _run(rounds: int, seconds: float) -> tuple[str, dict[str, Any]]:
     found: dict[tuple[str, int], list[tuple[float, float, float]]] = {}
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         sink = Sink(Path(folder))
         await sink.open()
         plan = [(mode, callers) for mode in ("group commit", "one commit each") for callers in CALLERS]

@@ -11,13 +11,14 @@ import math
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lictor.config import ServerSettings, Settings, read_settings
-from lictor.model.errors import LictorError, OperatorError
+from lictor.model.errors import LictorError, OperatorError, UpstreamError
 from lictor.model.ids import HoldId, ServerName, TaskId
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
@@ -332,11 +333,22 @@ def connector(
 ) -> Connect:
     """How a configured server is connected."""
     limits = house.settings.limits
+    said = ""
 
     async def connect(capabilities: dict[str, Any], ask: Ask, notify: Notify) -> Upstream:
-        return await connect_server(
-            name, server, limits, pool, capabilities=capabilities, ask=ask, notify=notify, legacy_first=legacy_first
-        )
+        nonlocal said
+        try:
+            upstream = await connect_server(
+                name, server, limits, pool, capabilities=capabilities, ask=ask, notify=notify, legacy_first=legacy_first
+            )
+        except UpstreamError as error:
+            # A client is only told that the server is down; who runs it needs to know why, and once is enough.
+            if str(error) != said:
+                warn(f"server {name}: {error}")
+            said = str(error)
+            raise
+        said = ""
+        return upstream
 
     return connect
 
@@ -441,10 +453,9 @@ def http_server(runtime: Runtime) -> Any:
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
-            loop = asyncio.get_running_loop()
-            signals = (signal.SIGINT, signal.SIGTERM)
-            for one in signals:
-                loop.add_signal_handler(one, self.handle_exit, one, None)
+            if threading.current_thread() is threading.main_thread():
+                for one in (signal.SIGINT, signal.SIGTERM):
+                    asyncio.get_running_loop().add_signal_handler(one, self.handle_exit, one, None)
             yield
 
     listen = runtime.house.settings.listen

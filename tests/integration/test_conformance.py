@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -23,6 +24,9 @@ pytestmark = [pytest.mark.xdist_group("conformance"), pytest.mark.timeout(180)]
 
 SUITE = ("@modelcontextprotocol", "conformance", "dist", "index.js")
 EVERYTHING = ("@modelcontextprotocol", "server-everything", "dist", "index.js")
+_STAMP = re.compile(r"-\d{4}-\d\d-\d\dT[\dZ-]+$")
+OPTIONAL = "server-sse-multiple-streams: server-sse-streams-functional"
+"""Information where a server answers with plain JSON, as the gateway does when nothing has to go out before an answer."""
 OWN = Path(__file__).with_name("conformance_server.py")
 
 
@@ -64,7 +68,7 @@ async def verdicts(url: str, folder: Path) -> dict[str, Counter[str]]:
     output, _ = await asyncio.wait_for(running.communicate(), 120)
     found: dict[str, Counter[str]] = {}
     for file in sorted(folder.glob("*/checks.json")):
-        scenario = file.parent.name.removeprefix("server-").rsplit("-20", 1)[0]
+        scenario = _STAMP.sub("", file.parent.name.removeprefix("server-"))
         for check in json.loads(file.read_text("utf-8")):
             found.setdefault(f"{scenario}: {check['id']}", Counter())[check["status"]] += 1
     assert len(found) >= 30, output.decode()
@@ -96,8 +100,9 @@ async def test_what_passes_directly_passes_through_the_gateway(kind: str, tmp_pa
             gateway = await verdicts(through, tmp_path / "gateway")
     passed = [name for name, ends in direct.items() if ends["SUCCESS"]]
     assert len(passed) >= (40 if kind != "everything" else 13)
-    lost = {name: dict(gateway.get(name, {})) for name in passed if gateway.get(name, Counter())["SUCCESS"] < direct[name]["SUCCESS"]}
+    lost = [name for name in passed if gateway.get(name, Counter())["SUCCESS"] < direct[name]["SUCCESS"]]
+    lost = [name for name in lost if name != OPTIONAL or not gateway[OPTIONAL]["INFO"]]
     print(f"{kind}: {len(passed)} checks pass directly, {len(passed) - len(lost)} of them through the gateway")
-    assert lost == {}, "\n".join(sorted(lost))
+    assert lost == []
     failed = [name for name, ends in gateway.items() if ends["FAILURE"] > direct.get(name, Counter())["FAILURE"]]
     assert failed == []

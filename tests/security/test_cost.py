@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import bundles
-
 from lictor.model.decision import Deny, NeedsApproval
 from lictor.model.reasons import Reason
 from lictor.pdp.decide import decide
@@ -51,7 +50,9 @@ def decided(items: int) -> tuple[Any, int]:
     catalogue = bundles.CATALOGUE + f'\n[tools.bulk]\neffect = "write"\npin = "{pin_of(BULK)}"\n'
     tools = [bundles.READ, bundles.WRITE, bundles.ERASE, bundles.FETCH, bundles.PAY, BULK]
     made = bundles.pdp(
-        bundles.POLICY.replace('groups.contains("owner")', 'groups.containsAll(["owner", "money", "g0"])') + RULES + READS_IT,
+        bundles.POLICY.replace('groups.contains("owner")', 'groups.containsAll(["owner", "money", "g0"])')
+        + RULES
+        + READS_IT,
         **{
             "catalog/fs.toml": catalogue,
             "catalog/fs.definitions.json": json.dumps({"tools": tools, "prompts": [bundles.ASK]}),

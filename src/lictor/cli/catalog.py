@@ -2,6 +2,8 @@
 
 import argparse
 import asyncio
+import difflib
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,20 +78,38 @@ async def _pull(args: argparse.Namespace) -> int:
         }
     )
     _tell(out, draft)
-    if not args.write:
-        for name, text in draft.files.items():
-            out.line(out.bold(f"catalog/{name}"))
-            if name.endswith(".toml"):
-                out.line(text)
-        out.line("nothing was written; to write: add --write")
+    changed = {
+        name: new for (name, new), old in zip(draft.files.items(), (text, definitions), strict=True) if new != old
+    }
+    if not changed:
+        out.line(f"nothing to write: catalog/{args.server}.toml has everything the server offers")
         return Exit.OK
-    for name, text in draft.files.items():
+    if not args.write:
+        _preview(out, args.server, text, draft)
+        return Exit.OK
+    for name, new in changed.items():
         target = path / "catalog" / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, "utf-8")
+        target.write_text(new, "utf-8")
         out.line(f"wrote {target}")
     out.line("review every entry (a drafted one is a write), then: lictor policy check")
+    if args.command and args.server not in read_settings(path).servers:
+        out.line(f"lictor run and lictor wrap can use it then; for lictor serve, add to {path / 'lictor.toml'}:")
+        out.line(f"  [servers.{args.server}]")
+        out.line(f"  command = {json.dumps(args.command)}")
     return Exit.OK
+
+
+def _preview(out: Out, server: str, before: str, draft: "Draft") -> None:
+    """What would be written: a new file as it is, an existing one as a difference."""
+    name = f"catalog/{server}.toml"
+    rows = draft.text.splitlines()
+    if before:
+        rows = list(difflib.unified_diff(before.splitlines(), rows, name, name, lineterm=""))
+    out.line(out.bold(name))
+    for row in rows:
+        out.line(row)
+    out.line("nothing was written; to write: add --write")
 
 
 def _tell(out: Out, draft: "Draft") -> None:

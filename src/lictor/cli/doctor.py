@@ -88,7 +88,7 @@ def _bundle(given: str | None) -> list[Check]:
         bundle = house.bundle
         count = len(bundle.policies) if bundle else 0
         checks = [
-            Check(name="bundle", state="ok", text=f"{path}: {count} policies, {len(house.settings.servers)} servers")
+            Check(name="bundle", state="ok", text=f"{path}: policies: {count}, servers: {len(house.settings.servers)}")
         ]
         enrolled = [person for person in (bundle.approvers if bundle else {}) if house.store.enrolled(person)]
         if not enrolled:
@@ -141,9 +141,12 @@ def _clients() -> list[Check]:
         remote = [entry.name for entry in plan.entries if entry.action == "remote"]
         if bare or remote:
             text = f"{config.path}: not behind Lictor: {', '.join([*bare, *remote])}"
-            checks.append(Check(name="client", state="warn", text=text, remedy="lictor wrap"))
-        elif plan.entries:
-            checks.append(
-                Check(name="client", state="ok", text=f"{config.path}: {len(plan.entries)} servers, all wrapped")
+            remedy = (
+                "lictor wrap"
+                if bare
+                else "a remote server: name it in lictor.toml and point the client at lictor serve"
             )
+            checks.append(Check(name="client", state="warn", text=text, remedy=remedy))
+        elif plan.entries:
+            checks.append(Check(name="client", state="ok", text=f"{config.path}: every server is behind Lictor"))
     return checks or [Check(name="client", state="ok", text="no MCP client configuration on this machine")]

@@ -108,6 +108,10 @@ def _gist(out: Out, record: dict[str, Any]) -> str:
         case "privilege.task_opened":
             task = record["task"]
             return safe(f"{task['id']} {task['agent']} for {task['human']}: {task['purpose']}", 100)
+        case "privilege.approver_enrolled":
+            return safe(f"{record['human']} by {record['by']}", 100)
+        case "privilege.bundle_activated":
+            return f"{record['revision'][:19]} with {record['files']} policy and catalogue files"
         case _:
             rest = {key: value for key, value in record.items() if key != "type" and value}
             return safe(" ".join(f"{key}={value}" for key, value in rest.items()), 120)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Any
 
@@ -98,6 +99,11 @@ def exit_code(error: LictorError) -> Exit:
             return Exit.STORE
         case _:
             return Exit.NO
+
+
+def moment(at_ms: int) -> str:
+    """A time for people, in UTC, to the second."""
+    return datetime.fromtimestamp(at_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def safe(text: str, limit: int = 200) -> str:

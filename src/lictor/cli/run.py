@@ -7,6 +7,7 @@ lives as long as the process. Start-up is on every client's critical path, so im
 import argparse
 import asyncio
 import getpass
+import signal
 import sys
 from collections.abc import Mapping
 
@@ -33,7 +34,10 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve one server over stdio until the client goes."""
-    return asyncio.run(_run(args, args.command))
+    try:
+        return asyncio.run(_run(args, args.command))
+    except asyncio.CancelledError:
+        return Exit.INTERRUPTED
 
 
 async def _run(args: argparse.Namespace, command: list[str]) -> int:
@@ -52,6 +56,7 @@ async def _run(args: argparse.Namespace, command: list[str]) -> int:
     else:
         servers = servers_of(house.settings, [name])
     runtime = Runtime(house, servers, prefixed=False)
+    _end_in_order()
     async with runtime.running():
         user = f"os:{getpass.getuser()}"
         opened = await house.tasks.open(
@@ -70,6 +75,13 @@ async def _run(args: argparse.Namespace, command: list[str]) -> int:
         finally:
             await house.tasks.close(opened.task.id, by=user)
     return Exit.OK
+
+
+def _end_in_order() -> None:
+    """Clients that do not wait for the end of input send SIGTERM: the task is closed and the server stopped then, too."""
+    current = asyncio.current_task()
+    if current is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, current.cancel)
 
 
 def _agent(named: str, registered: Mapping[AgentId, Agent]) -> AgentId:

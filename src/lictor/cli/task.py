@@ -3,9 +3,10 @@
 import argparse
 import asyncio
 import getpass
+from collections.abc import Iterator
 
 from lictor.cli.main import common
-from lictor.cli.output import Exit, Out, safe
+from lictor.cli.output import Exit, Out, moment, safe
 from lictor.model.errors import CallerError
 from lictor.model.ids import AgentId, HumanId, TaskId
 from lictor.model.reasons import Reason
@@ -68,7 +69,7 @@ async def _open(args: argparse.Namespace) -> int:
     out.line()
     out.line(f"  {opened.token}")
     out.line()
-    out.line(f"The agent connects to {url} with the header  Authorization: Bearer <token>")
+    out.line(f"The agent connects to {url} with the header  Authorization: Bearer {opened.token}")
     return Exit.OK
 
 
@@ -117,10 +118,9 @@ def _show(args: argparse.Namespace) -> int:
         house.close()
     if state is None:
         raise CallerError(Reason.UNKNOWN_TASK, f"there is no task {args.task[:64]!r}", remedy="see: lictor task list")
-    data = _as_data(state, now)
-    out.data(data)
-    for name, value in data.items():
-        out.line(f"{name:<16}{safe(str(value))}")
+    out.data(_as_data(state, now))
+    for name, value in _shown(state, now):
+        out.line(f"{name:<9}{safe(value)}")
     return Exit.OK
 
 
@@ -142,6 +142,23 @@ def _status(state: TaskState, now_ms: int) -> str:
     if state.status is TaskStatus.OPEN and now_ms >= state.task.expires_at_ms:
         return "expired"
     return state.status.value
+
+
+def _shown(state: TaskState, now_ms: int) -> Iterator[tuple[str, str]]:
+    """What a person wants to know of a task."""
+    task = state.task
+    yield "task", task.id
+    yield "state", _status(state, now_ms)
+    yield "agent", task.agent
+    yield "human", task.human
+    yield "purpose", task.purpose
+    yield "for", "this machine (lictor run)" if task.audience == "local" else task.audience
+    yield "opened", moment(task.opened_at_ms)
+    yield "expires", moment(task.expires_at_ms)
+    yield "calls", f"{state.calls_used} of {task.budget.calls} used"
+    for currency, budget in sorted(task.budget.value.items()):
+        yield "value", f"{state.value_used.get(currency, 0)} of {budget} minor units of {currency} used"
+    yield "has seen", ", ".join(state.labels) or "nothing that is labelled"
 
 
 def _as_data(state: TaskState, now_ms: int) -> dict[str, object]:

@@ -32,7 +32,20 @@ def wrap(args: argparse.Namespace) -> int:
     bundle = bundle_path(args.bundle)
     command = executable()
     plans = [wrapping.plan(config, command, bundle) for config in _configs(args.files)]
-    return _finish(args, plans, wrapping.apply, "wrapped", "lictor unwrap")
+    code = _finish(args, plans, wrapping.apply, "wrapped", "lictor unwrap")
+    if not args.json:
+        _tell_unreviewed(plans, bundle)
+    return code
+
+
+def _tell_unreviewed(plans: Iterable[wrapping.Plan], bundle: Path) -> None:
+    """A server that nobody reviewed may do nothing yet: better said here than found out in the client."""
+    out = Out(as_json=False)
+    servers = sorted({entry.server for plan in plans for entry in plan.entries if entry.action in {"wrap", "already"}})
+    for server in servers:
+        if server and not (bundle / "catalog" / f"{server}.toml").is_file():
+            out.line(f"{out.warm('!')} {safe(server, 40)} has no catalogue yet, so none of its tools may run")
+            out.line(f"  draft one and review it: lictor catalog pull {safe(server, 40)} --write -- COMMAND")
 
 
 def unwrap(args: argparse.Namespace) -> int:
