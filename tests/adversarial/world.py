@@ -161,7 +161,7 @@ class World:
         runtime = application.Runtime(house, servers, prefixed=True)
         return Gatewayed(house, runtime, store, application.http_app(runtime))
 
-    def connector(self, *parts: Any) -> Any:
+    def connector(self, *parts: Any, **_options: Any) -> Any:
         """In place of `lictor.app.connector`: the counting server instead of a process or a socket."""
         name = next(part for part in parts if isinstance(part, str))
 

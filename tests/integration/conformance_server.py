@@ -15,7 +15,9 @@ import uvicorn
 from mcp.server.lowlevel import Server
 
 PNG = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
-WAV = base64.b64encode(b"RIFF$\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\0\0\0\0").decode()
+WAV = base64.b64encode(
+    b"RIFF$\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\0\0\0\0"
+).decode()
 EMPTY: dict[str, Any] = {"type": "object", "properties": {}}
 ADDRESS = {"type": "object", "properties": {"street": {"type": "string"}, "city": {"type": "string"}}}
 MODERN_SCHEMA = {
@@ -248,7 +250,9 @@ def legacy_only(app: Any) -> Any:
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http" and any(value == b"2026-07-28" for _, value in scope["headers"]):
             body = json.dumps({"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": "unknown version"}})
-            await send({"type": "http.response.start", "status": 400, "headers": [(b"content-type", b"application/json")]})
+            await send(
+                {"type": "http.response.start", "status": 400, "headers": [(b"content-type", b"application/json")]}
+            )
             await send({"type": "http.response.body", "body": body.encode()})
             return
         await app(scope, receive, send)

@@ -123,7 +123,11 @@ class Stage:
         """Every server by the name it has here."""
         browser = ("--headless", "--no-sandbox", "--isolated", "--executable-path", chromium())
         return {
-            "files": (node(), package("@modelcontextprotocol", "server-filesystem", "dist", "index.js"), str(self.project)),
+            "files": (
+                node(),
+                package("@modelcontextprotocol", "server-filesystem", "dist", "index.js"),
+                str(self.project),
+            ),
             "everything": (node(), package("@modelcontextprotocol", "server-everything", "dist", "index.js")),
             "memory": (node(), package("@modelcontextprotocol", "server-memory", "dist", "index.js")),
             "git": (sys.executable, "-m", "mcp_server_git", "--repository", str(self.project)),
@@ -163,8 +167,7 @@ class Stage:
 # -- bundles ---------------------------------------------------------------------------------------------------------
 
 FEATURES = "".join(
-    f'\n[features.{name}]\neffect = "read"\n'
-    for name in ("completion", "logging", "sampling", "elicitation", "roots")
+    f'\n[features.{name}]\neffect = "read"\n' for name in ("completion", "logging", "sampling", "elicitation", "roots")
 )
 
 
@@ -264,7 +267,18 @@ class Served:
 
     def task(self, *more: str) -> str:
         """Open a task from the command line, while the gateway runs; its token."""
-        words = ("task", "open", "--bundle", str(self.bundle), "--agent", "tester", "--purpose", "test", "--json", *more)
+        words = (
+            "task",
+            "open",
+            "--bundle",
+            str(self.bundle),
+            "--agent",
+            "tester",
+            "--purpose",
+            "test",
+            "--json",
+            *more,
+        )
         done = lictor(*words)
         assert done.returncode == 0, done.stderr
         token: str = json.loads(done.stdout)["token"]

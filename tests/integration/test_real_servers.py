@@ -89,13 +89,15 @@ async def files(s: Script) -> None:
     await s.call("image", "read_media_file", {"path": str(project / "pixel.png")})
     await s.call("tree", "directory_tree", {"path": str(project), "excludePatterns": [".git"]})
     await s.call("write", "write_file", {"path": str(project / "new \U0001f600.txt"), "content": "é\u2028\n"})
-    await s.call("edit", "edit_file", {"path": str(project / "README.md"), "edits": [{"oldText": "Lantern", "newText": "Lamp"}]})
+    await s.call(
+        "edit", "edit_file", {"path": str(project / "README.md"), "edits": [{"oldText": "Lantern", "newText": "Lamp"}]}
+    )
     await s.call("error outside", "read_text_file", {"path": "/etc/passwd"})
 
 
 async def everything(s: Script) -> None:
     await s.lists("tools", "prompts", "resources", "templates")
-    await s.call("echo", "echo", {"message": "é \u2028 \u202e \U0001f600 \" \\ \u0001"})
+    await s.call("echo", "echo", {"message": 'é \u2028 \u202e \U0001f600 " \\ \u0001'})
     await s.call("sum", "get-sum", {"a": 0.1, "b": 1e21})
     await s.call("structured", "get-structured-content", {"location": "Chicago"})
     await s.call("annotated", "get-annotated-message", {"messageType": "error", "includeImage": True})
@@ -110,7 +112,9 @@ async def everything(s: Script) -> None:
     async def on_progress(progress: float, total: float | None, message: str | None) -> None:
         seen.append(progress)
 
-    await s.call("progress", "trigger-long-running-operation", {"duration": 0.4, "steps": 4}, progress_callback=on_progress)
+    await s.call(
+        "progress", "trigger-long-running-operation", {"duration": 0.4, "steps": 4}, progress_callback=on_progress
+    )
     assert seen == [1, 2, 3, 4]
     await s.prompt("simple prompt", "simple-prompt")
     await s.prompt("args prompt", "args-prompt", {"city": "Roma"})
@@ -335,7 +339,9 @@ async def test_stdio_loses_nothing(server: str, mode: str, stage: Stage, bundle:
 
 @pytest.mark.parametrize("mode", ERAS)
 @pytest.mark.parametrize("server", SERVERS)
-async def test_http_loses_nothing(server: str, mode: str, stage: Stage, served: Served, tokens: dict[str, str], direct: Any) -> None:
+async def test_http_loses_nothing(
+    server: str, mode: str, stage: Stage, served: Served, tokens: dict[str, str], direct: Any
+) -> None:
     """`lictor serve` in front of all servers: the same, under prefixed names."""
     expected = await asyncio.to_thread(direct, server, spoken(server, mode))
     heard = Heard()
