@@ -53,6 +53,7 @@ RELOAD_EVERY_S = 1.0
 RETRY_EVERY_S = 10.0
 """A bundle that could not be put in force is tried again so often, also when no file changes: the fault may have been ours."""
 SWEEP_EVERY_S = 2.0
+DRAIN_WITHIN_S = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -246,7 +247,8 @@ class Runtime:
         await asyncio.gather(*jobs, return_exceptions=True)
         await self.connections.close()
         await self.pool.close()
-        await self.execute.drain()
+        with contextlib.suppress(TimeoutError):  # a store that hangs must not keep us: recovery names what is left
+            await asyncio.wait_for(self.execute.drain(), DRAIN_WITHIN_S)
         self.instance.close()
         self.house.keys.write_anchor(self.house.store.newest_checkpoint())
         self.house.close()

@@ -115,7 +115,7 @@ class StubServer:
 
 async def until(happened: Callable[[], object]) -> None:
     """Wait for something that has no event; the caller bounds it."""
-    while not happened():  # noqa: ASYNC110 - a test looks from outside
+    while not happened():
         await asyncio.sleep(0.01)
 
 

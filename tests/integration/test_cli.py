@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """`init`, a drafted catalogue, a review of it, a setting."""
     folder = tmp_path_factory.mktemp("home")
     stage = Stage(folder / "stage")
@@ -80,7 +79,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     settings = (home.bundle / "lictor.toml").read_text("utf-8").replace("port = 8700", f"port = {home.port}")
     settings += f"\n[servers.files]\ncommand = {json.dumps(command)}\n"
     (home.bundle / "lictor.toml").write_text(settings)
-    yield home
+    return home
 
 
 def test_init_writes_once(home: Home) -> None:

@@ -245,5 +245,5 @@ def reason(answer: Answer) -> str:
 async def soon(happened: Callable[[], object]) -> None:
     """Wait, boundedly, for something that has no event."""
     async with asyncio.timeout(5):
-        while not happened():  # noqa: ASYNC110 - a test looks from outside
+        while not happened():
             await asyncio.sleep(0.005)

@@ -48,7 +48,7 @@ async def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 async def _until(happened: Any) -> bool:
     try:
         async with asyncio.timeout(8):
-            while not happened():  # noqa: ASYNC110 - looked at from outside
+            while not happened():
                 await asyncio.sleep(0.02)
     except TimeoutError:
         return False

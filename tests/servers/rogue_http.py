@@ -275,7 +275,7 @@ class Exchange:
             case "ask":
                 await self.event({"id": "p", "method": "ping"})
                 await self.event({"id": 5, "method": "elicitation/create", "params": {"message": "?"}})
-                while not ({5, "p"} <= {m.get("id") for _, _, m in self.rogue.seen if "method" not in m}):  # noqa: ASYNC110
+                while not ({5, "p"} <= {m.get("id") for _, _, m in self.rogue.seen if "method" not in m}):
                     await asyncio.sleep(0.01)
                 await self.event(good)
                 return await self.end()

@@ -1,14 +1,19 @@
 """Verify a state folder's log without trusting it: nothing of the store is opened that the damage could have reached."""
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lictor.model.errors import LictorError
 from lictor.records.checkpoint import Checkpoint, open_checkpoint
 from lictor.records.verify import verify_log
+from lictor.service.consistency import inconsistencies
 from lictor.stores.keys import ANCHOR_FILE, Keys
 from lictor.stores.sqlite import SqliteStore
+
+MAX_ODD: Final = 1_000
+"""Inconsistencies listed at most; a log with more is told apart from a good one by the first."""
 
 
 def verify_state(state: Path, origin: str, anchor: Path | None, on_progress: Callable[[int], None]) -> dict[str, Any]:
@@ -25,12 +30,14 @@ def verify_state(state: Path, origin: str, anchor: Path | None, on_progress: Cal
     known, sentence = _anchor(anchor or keys.folder / ANCHOR_FILE, verifier, given=anchor is not None)
     store = SqliteStore.open_unverified(state / "log.db")
     try:
+        odd = list(islice(inconsistencies(store.entries()), MAX_ODD))
         report = verify_log(store.entries(), list(store.checkpoints()), verifier, anchor=known, on_progress=on_progress)
     finally:
         store.close()
     findings = [{"kind": f.kind.value, "position": f.position, "message": f.message} for f in report.findings]
+    findings += [{"kind": "inconsistent", "position": one.position, "message": one.message} for one in odd]
     return {
-        "ok": report.ok,
+        "ok": not findings,
         "size": report.size,
         "root": report.root.hex(),
         "checkpoints": report.checkpoints,

@@ -1,0 +1,78 @@
+"""What must hold between records."""
+
+import pytest
+
+from lictor.model.approval import Approval
+from lictor.model.record import ApprovalGiven, DecisionMade, ExecutionEnded, ExecutionStarted, encode_entry
+from lictor.ports import StoredEntry
+from lictor.service.consistency import inconsistencies
+
+
+def decision(name="d1", outcome="allow", digest="sha256:a", request="r1"):
+    return DecisionMade(
+        decision=name,
+        request=request,
+        digest=digest,
+        snapshot="s",
+        revision="v",
+        engine="cedar",
+        outcome=outcome,
+        reason="x",
+    )
+
+
+def start(name="e1", decision="d1", digest="sha256:a", hold=None, request="r1"):
+    return ExecutionStarted(
+        execution=name,
+        request=request,
+        decision=decision,
+        digest=digest,
+        arguments="sha256:x",
+        task="t",
+        instance="i",
+        hold=hold,
+    )
+
+
+def approval(hold="h1", digest="sha256:a"):
+    given = Approval(id="a", hold=hold, digest=digest, approver="os:x", groups=("g",), given_at_ms=0, expires_at_ms=9)
+    return ApprovalGiven(approval=given)
+
+
+def found(*records):
+    entries = [StoredEntry(seq, encode_entry(1, record), b"") for seq, record in enumerate(records)]
+    return [(one.position, one.message) for one in inconsistencies(entries)]
+
+
+def test_what_rightly_happened_is_consistent():
+    """Control: an allow, its execution and its end; an approval spent once."""
+    assert found(decision(), start(), ExecutionEnded(execution="e1", outcome="executed")) == []
+    assert found(approval(), decision(), start(hold="h1")) == []
+
+
+@pytest.mark.parametrize(
+    ("records", "position", "words"),
+    [
+        ((start(),), 0, "without an allow"),
+        ((decision(outcome="deny"), start()), 1, "without an allow"),
+        ((decision(outcome="needs_approval"), start()), 1, "without an allow"),
+        ((decision(digest="sha256:b"), start()), 1, "another action"),
+        ((decision(request="r2"), start()), 1, "another action"),
+        ((decision(), start(), start("e2")), 2, "used before"),
+        ((decision(), start(hold="h1")), 1, "or never"),
+        ((approval(digest="sha256:b"), decision(), start(hold="h1")), 2, "another action"),
+        ((approval(), decision(), start(hold="h1"), decision("d2"), start("e2", "d2", hold="h1")), 4, "again"),
+        ((ExecutionEnded(execution="e1", outcome="executed"),), 0, "without having started"),
+    ],
+)
+def test_what_could_not_rightly_happen_is_found(records, position, words):
+    """Each broken rule, at its entry."""
+    [(at, message)] = found(*records)
+    assert at == position
+    assert words in message
+
+
+def test_what_is_no_record_is_found():
+    """Bytes that no writer of ours produced."""
+    [one] = inconsistencies([StoredEntry(7, b"{}", b"")])
+    assert (one.position, "not a record" in one.message) == (7, True)
