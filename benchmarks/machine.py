@@ -47,7 +47,7 @@ def jitter() -> float:
 def realtime(pids: Sequence[int]) -> Iterator[bool]:
     """Round-robin priority for all threads of these processes and of this one, where that is permitted; then a rest as long.
 
-    At normal priority on a shared machine p99 measures the neighbours (facts/performance.md 2).
+    At normal priority on a shared machine p99 measures the neighbours (docs/explanation/performance.md).
     """
     start = time.perf_counter()
     granted = _schedule(pids, os.SCHED_RR, 1)

@@ -1,4 +1,4 @@
-"""Named places to die at, numbered as the steps of DESIGN section 3, and the wrappers that put them at the seams.
+"""Named places to die at, numbered as the steps of docs/explanation/how-an-action-runs.md, and the wrappers that put them at the seams.
 
 Nothing of this is in the product: a worker wraps its store, its signing key, its engine and its upstream before it starts.
 """

@@ -121,7 +121,8 @@ class Stage:
     @property
     def commands(self) -> dict[str, tuple[str, ...]]:
         """Every server by the name it has here."""
-        browser = ("--headless", "--no-sandbox", "--isolated", "--executable-path", chromium())
+        out = str(self.folder / "browser")
+        browser = ("--headless", "--no-sandbox", "--isolated", "--executable-path", chromium(), "--output-dir", out)
         return {
             "files": (
                 node(),

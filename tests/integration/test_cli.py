@@ -190,7 +190,7 @@ def _answered(home: Home, hold: str) -> None:
     assert "\u202e" not in shown
     assert "U+202E" in shown
     assert "approved" in shown
-    assert "approval_" in home.run("approve", hold, "--yes", code=5)
+    assert "is approved" in home.run("approve", hold, "--yes", code=5)
 
 
 def _on_record(home: Home) -> None:

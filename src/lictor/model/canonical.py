@@ -5,7 +5,7 @@ bytes mean and where the value came from.
 
 Two encoders give the same bytes for ordinary data; the quick one differs from RFC 8785 in two places: numbers that are
 not integers, and the order of keys outside the Basic Multilingual Plane (RFC 8785 3.2.3 sorts UTF-16 units, the quick
-one code points). It runs only when neither occurs (facts/performance.md 12.2).
+one code points). It runs only when neither occurs (ADR 0003).
 """
 
 import hashlib

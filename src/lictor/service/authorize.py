@@ -1,4 +1,4 @@
-"""Steps 3 to 6 of an action (DESIGN section 3): gather, decide, record; then a grant, a hold or a refusal.
+"""Steps 3 to 6 of an action (docs/explanation/how-an-action-runs.md): gather, decide, record; then a grant, a hold or a refusal.
 
 If the process dies here: before the commit nothing is known and nothing ran; after it the grant is spent and nothing ran until
 `service.execute` sends. The commit checks task, budgets and approval again inside its transaction; losing that race means

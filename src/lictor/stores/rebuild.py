@@ -1,4 +1,4 @@
-"""State from the log once more, compared with the tables: they are a convenience, the log is the truth (DESIGN section 13).
+"""State from the log once more, compared with the tables: they are a convenience, the log is the truth (ADR 0006).
 
 It refuses to know where either is stored.
 """

@@ -1,7 +1,7 @@
 """The one thread that writes a SQLite log, with group commit: whatever arrived during the last sync is the next group.
 
 No batch size to tune, and nobody who waits is kept waiting for company; only a patient batch is, for `PATIENCE_S` at most
-(facts/performance.md 9 and 12.4). What a failure means: every waiter of the group gets `cannot_record`, so none of their actions
+(ADR 0006). What a failure means: every waiter of the group gets `cannot_record`, so none of their actions
 runs; the connection is thrown away, and the next group reads the head anew before it writes. Nothing is ever tried again by
 itself: after a failed sync only the caller knows whether it still wants to.
 
@@ -29,7 +29,7 @@ CHECKPOINT_BUSY: Final = 64 * 1024 * 1024
 """... and from which they are moved although somebody waits."""
 PATIENCE_S: Final = 0.005
 """How long a patient batch waits for another to ride with: longer than an agent's next call takes to arrive, where every call
-would otherwise wait for the sync of the outcome before it (facts/performance.md 9)."""
+would otherwise wait for the sync of the outcome before it (ADR 0006)."""
 
 _REMEDY: Final = "free space on the disk and check that the state folder can be written; nothing runs until then"
 

@@ -1,6 +1,6 @@
 """The middle of the proxy: one client request in, one answer out, nothing forwarded without a grant.
 
-Knows methods and catalogue kinds; refuses to know transports, framing and policy. Steps are numbered as in DESIGN section 3; 1
+Knows methods and catalogue kinds; refuses to know transports, framing and policy. Steps as in how-an-action-runs.md; 1
 (authentication) is the transport's, 3-5 are `service.authorize`, 7-9 `service.execute`.
 """
 

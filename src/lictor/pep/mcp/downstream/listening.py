@@ -26,7 +26,7 @@ LISTENERS_PER_TASK: Final = 32
 URIS: Final = 256
 """Resources watched by one subscription; each is looked up for each server."""
 LIVENESS_S: Final = 2.0
-"""How soon a closed task ends its streams (the kill switch's promise, DESIGN section 6)."""
+"""How soon a closed task ends its streams (the kill switch's promise, docs/reference/mcp.md)."""
 
 _LISTS: Final = {
     "toolsListChanged": ("tools", "notifications/tools/list_changed"),

@@ -1,6 +1,6 @@
 """A server as a child process: started without a shell in a group of its own, read in lines, ended for certain.
 
-Refuses to know what a line means. Commands come from configuration only, never from the network (facts/ecosystem.md 1.1,
+Refuses to know what a line means. Commands come from configuration only, never from the network (docs/reference/mcp.md,
 "stdio transport security in proxy scenarios").
 """
 
