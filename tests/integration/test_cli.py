@@ -324,7 +324,14 @@ async def test_a_signal_ends_run_in_order(home: Home, how: signal.Signals) -> No
     """The task is closed and the server stopped, as at the end of input."""
     command = [LICTOR, "run", "--server", "files", "--", *home.stage.commands["files"]]
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=home.folder, env=home.environment, stdin=-1, stdout=-1, stderr=-1
+        *command,
+        cwd=home.folder,
+        env=home.environment,
+        stdin=-1,
+        stdout=-1,
+        stderr=-1,
+        # Whoever started the tests may ignore Ctrl-C, and that would be inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdin
     assert process.stdout

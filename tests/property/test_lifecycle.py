@@ -4,6 +4,7 @@ The promises are checked on the list of accepted records alone, not on the rows 
 one of its checks: the same machine must find it out.
 """
 
+import re
 from collections import Counter
 
 import msgspec
@@ -297,6 +298,10 @@ def _crowded(read, record, at):
     )
 
 
+SEARCHES = 8
+"""A rare history is looked for again: a control that misses its fault once in many runs says nothing about the fault."""
+
+
 @pytest.mark.parametrize(
     ("mutant", "complaint"),
     [
@@ -318,12 +323,17 @@ def test_the_machine_finds_a_missing_check(mutant, complaint):
     machine = type("Mutated", (Histories,), {"fold": staticmethod(mutant)})
     thorough = settings(
         SETTINGS,
-        max_examples=800,
-        derandomize=True,
+        max_examples=400,
+        derandomize=False,
         phases=[Phase.generate],
         database=None,
         report_multiple_bugs=False,
         print_blob=False,
     )
-    with pytest.raises(AssertionError, match=complaint):
-        run_state_machine_as_test(machine, settings=thorough)
+    for _ in range(SEARCHES):
+        try:
+            run_state_machine_as_test(machine, settings=thorough)
+        except AssertionError as found:
+            assert re.search(complaint, str(found)), found
+            return
+    pytest.fail(f"the machine missed it in {SEARCHES} searches")
