@@ -202,12 +202,6 @@ Record = (
 )
 
 
-def record_kind(record: Record) -> str:
-    """`request`, `decision`, `approval`, `privilege`, `signal` or `execution`."""
-    tag = type(record).__struct_config__.tag
-    return str(tag).split(".", 1)[0]
-
-
 class LogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The wire form of one log entry: version, milliseconds since the epoch, and the record with its tag."""
 

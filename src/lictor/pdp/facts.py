@@ -83,7 +83,10 @@ def build_context(
 
 
 def families(labels: tuple[str, ...]) -> list[str]:
-    """Labels with their families: who has seen `untrusted:web` has seen `untrusted`. Sorted."""
+    """Labels with their families, sorted: who has seen `untrusted:web` has seen `untrusted`.
+
+    So a rule about the family catches every detail, also those to come.
+    """
     return sorted({*labels, *(label.partition(":")[0] for label in labels)})
 
 

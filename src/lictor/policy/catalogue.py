@@ -14,6 +14,7 @@ from lictor.model.canonical import canonical, sha256_digest
 from lictor.model.catalog import CatalogEntry, DestinationSelector, EffectClass, ValueSelector
 from lictor.model.errors import CallerError
 from lictor.model.ids import DefinitionDigest, ServerName
+from lictor.pdp.facts import families
 from lictor.policy.documents import Document, caller_message, convert, only_keys, tables
 from lictor.policy.names import FEATURES, label_problem, resource_problem, tag_problem, thing_problem
 from lictor.policy.problems import Problems, quote
@@ -146,17 +147,12 @@ def _entry(server: ServerName, kind: ActionKind, name: str, table: _Feature) -> 
         reversible=table.reversible,
         idempotent=table.idempotent,
         tags=tuple(sorted(set(table.tags))),
-        labels=_with_kinds(table.labels),
+        labels=tuple(families(table.labels)),
         destination=table.destination if isinstance(table, _Resource) else None,
         value=table.value if isinstance(table, _StandIn) else None,
         pin=DefinitionDigest(table.pin) if isinstance(table, _Thing) else None,
         timeout_s=table.timeout_s,
     )
-
-
-def _with_kinds(labels: tuple[str, ...]) -> tuple[str, ...]:
-    """`untrusted:web` brings `untrusted` along: a rule about the kind catches every detail, also those to come."""
-    return tuple(sorted({*labels, *(label.partition(":")[0] for label in labels)}))
 
 
 def _name_problem(kind: ActionKind, name: str) -> str:

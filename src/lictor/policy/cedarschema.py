@@ -76,22 +76,6 @@ def arguments_schema(entry: CatalogEntry, definition: Mapping[str, Any] | None) 
             return True
 
 
-def action_types(
-    entries: Sequence[CatalogEntry], definitions: Mapping[tuple[ActionKind, str, str], Mapping[str, Any]]
-) -> list[ActionType]:
-    """One action a thing; the resources of a server are one together.
-
-    Raises:
-        OperatorError: `tool_unusable`: a schema that cannot be typed.
-    """
-    found: dict[str, ActionType] = {}
-    for entry in entries:
-        definition = definitions.get((entry.kind, entry.server, entry.name))
-        action = action_type(entry, definition)
-        found.setdefault(action.name, action)
-    return list(found.values())
-
-
 def action_type(entry: CatalogEntry, definition: Mapping[str, Any] | None) -> ActionType:
     """The action of one thing.
 

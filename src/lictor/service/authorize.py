@@ -304,7 +304,7 @@ class Authorize:
         except TimeoutError:
             self.recording = False
             self._abandon(batch)
-            # It may still become durable; then recovery finds an execution that never ran, and says so. Nothing runs now.
+            # It may still become durable; then `_abandon` says of it that it never ran. Nothing runs now.
             raise StoreError(Reason.CANNOT_RECORD, "the record store did not answer in time") from None
 
 

@@ -201,11 +201,16 @@ class Gateway:
 
     async def _turned_away(self, caller: Caller, method: str, params: dict[str, Any], error: CallerError) -> Answer:
         """What was refused before policy is written down like everything else; if it cannot be, that is the answer."""
+        unrecorded = await self._unrecorded(caller, params, error)
+        return self._failed(caller, method, params, error) if unrecorded is None else unrecorded
+
+    async def _unrecorded(self, caller: Caller, params: dict[str, Any], error: CallerError) -> Answer | None:
+        """Record a refusal that policy never saw; the answer to give instead where that is not possible."""
         try:
             await self.authorize.turned_away(caller.task.task.id, msgspec.json.encode(params), error)
         except StoreError as cannot:
             return answers.failure(cannot)
-        return self._failed(caller, method, params, error)
+        return None
 
     def _failed(self, caller: Caller, method: str, params: dict[str, Any], error: LictorError) -> Answer:
         """A failure of a tool call is a tool result, so that the model can react; everything else an error object."""
@@ -246,10 +251,9 @@ class Gateway:
     async def _nobodys(self, caller: Caller, method: str, params: dict[str, Any]) -> Answer:
         """A name that no configured server has: refused like any unknown thing, and written down like one."""
         unknown = CallerError(_unknown(method), "no server here has this name")
-        try:
-            await self.authorize.turned_away(caller.task.task.id, msgspec.json.encode(params), unknown)
-        except StoreError as cannot:
-            return answers.failure(cannot)
+        unrecorded = await self._unrecorded(caller, params, unknown)
+        if unrecorded is not None:
+            return unrecorded
         return self._refuse(caller, method, _what(method, params), Refused(reason=unknown.reason))
 
     def _normalise(self, caller: Caller, method: str, params: dict[str, Any]) -> _Call | None:
