@@ -116,13 +116,16 @@ async def sdk(port: int) -> None:
 
 async def bare(port: int, upstream: int) -> None:
     """The pass-through: the same server and the same client as the gateway, bytes in, bytes out, nothing read."""
-    from yarl import URL
-
     from lictor.model.limits import Limits
-    from lictor.pep.mcp.upstream.client import open_session
+    from lictor.pep.mcp.upstream.client import Body, open_session, read_body
+    from lictor.pep.mcp.upstream.client import send as send_up
+    from lictor.pep.mcp.upstream.http1.address import check_url
+    from lictor.pep.mcp.upstream.http1.outgoing import whole
 
-    session = open_session(Limits())
-    url = URL(f"http://127.0.0.1:{upstream}/mcp")
+    limits = Limits()
+    address = check_url(f"http://127.0.0.1:{upstream}/mcp")
+    pool = open_session(limits).pool(address)
+    line = f"{address.target} HTTP/1.1\r\nHost: {address.authority}\r\n".encode()
     dropped = {b"host", b"content-length", b"connection", b"authorization"}
 
     async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -132,12 +135,14 @@ async def bare(port: int, upstream: int) -> None:
             body += event.get("body", b"")
             if not event.get("more_body"):
                 break
-        headers = {name.decode(): value.decode() for name, value in scope["headers"] if name not in dropped}
-        async with session.request(scope["method"], url, headers=headers, data=body) as response:
-            data = await response.read()
-            kind = response.headers.get("Content-Type", "").encode()
-            fields = [(b"content-type", kind), (b"content-length", b"%d" % len(data))]
-            await send({"type": "http.response.start", "status": response.status, "headers": fields})
+        passed = b"".join(b"%b: %b\r\n" % pair for pair in scope["headers"] if pair[0] not in dropped)
+        sent = Body(body)
+        response = await send_up(pool, whole(scope["method"].encode() + b" " + line, passed, body), sent)
+        data = await read_body(response, sent, limits)
+        response.release()
+        kind = response.head.fields.get(b"content-type", b"")
+        fields = [(b"content-type", kind), (b"content-length", b"%d" % len(data))]
+        await send({"type": "http.response.start", "status": response.status, "headers": fields})
         await send({"type": "http.response.body", "body": data})
 
     ready()

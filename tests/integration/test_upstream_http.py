@@ -2,10 +2,10 @@
 
 import asyncio
 import socket
+import ssl
 import time
 from contextlib import asynccontextmanager
 
-import aiohttp
 import msgspec
 import pytest
 import uvicorn
@@ -124,12 +124,15 @@ async def test_addresses_from_configuration_are_checked(url):
             await HttpUpstream.start("x", url, {}, LIMITS, client.ask, client.notify, session)
 
 
-async def test_a_session_that_could_carry_more_is_refused():
-    """Cookies, environment proxies or decompression would carry what nobody decided."""
-    client = Client()
-    async with aiohttp.ClientSession(trust_env=True) as session:
+def test_a_session_that_would_talk_to_anybody_is_refused():
+    """A context that verifies nothing protects nothing."""
+    careless = ssl.create_default_context()
+    careless.check_hostname = False
+    nameless = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    nameless.check_hostname = False
+    for context in (careless, nameless, ssl._create_unverified_context()):
         with pytest.raises(OperatorError):
-            await HttpUpstream.start("x", "http://127.0.0.1/", {}, LIMITS, client.ask, client.notify, session)
+            open_session(LIMITS, context)
 
 
 # -- honest calls ----------------------------------------------------------------------------------------------------------
@@ -271,6 +274,15 @@ async def test_a_stream_is_resumed_without_sending_again():
     """The request is POSTed once; the answer is fetched by GET."""
     async with connected("resumable", "legacy", server_stream=False) as (rogue, server):
         assert (await call(server)).result == b'{"resumed": "e-1"}'
+        assert rogue.methods().count("tools/call") == 1
+
+
+@pytest.mark.parametrize("mode", ["resume-404", "resume-503", "resume-garbage"])
+async def test_a_stream_that_cannot_be_resumed(mode):
+    """However the reconnection fails, the request itself was written: its effect is possible."""
+    async with connected(mode, "legacy", server_stream=False) as (rogue, server):
+        error = await refused(server)
+        assert error.effect_possible
         assert rogue.methods().count("tools/call") == 1
 
 

@@ -109,6 +109,11 @@ class Exchange:
                 {"id": self.rogue.seen[-2][2].get("id"), "result": {"resumed": self.headers["last-event-id"]}}
             )
             return await self.end()
+        if self.mode in {"resume-404", "resume-503", "resume-garbage"}:
+            if self.mode == "resume-garbage":
+                await self.raw(b"SSH-2.0-OpenSSH_9.9\r\n\r\n")
+                return False
+            return await self.reply(int(self.mode[-3:]), b"no", "text/plain")
         if self.mode != "talks":
             return await self.reply(405)
         await self.sse()
@@ -279,7 +284,7 @@ class Exchange:
                     await asyncio.sleep(0.01)
                 await self.event(good)
                 return await self.end()
-            case "resumable":
+            case "resumable" | "resume-404" | "resume-503" | "resume-garbage":
                 await self.event(b"retry: 10\nid: e-1\ndata:\n\n")
                 return await self.end()
             case "listen":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lictor.cli.output import Exit, Out
-from lictor.model.errors import OperatorError
+from lictor.model.errors import OperatorError, UpstreamError
 from lictor.model.reasons import Reason
 
 START_WITHIN_S = 30.0
@@ -130,15 +130,21 @@ def _gateway(bundle: Path) -> Any:
 
 
 async def _until_ready(url: str) -> None:
-    import aiohttp
+    from lictor.model.limits import Limits
+    from lictor.pep.mcp.upstream.client import open_session, send
+    from lictor.pep.mcp.upstream.http1.address import check_url
+    from lictor.pep.mcp.upstream.http1.outgoing import request_head
 
     deadline = time.monotonic() + START_WITHIN_S
-    async with aiohttp.ClientSession() as session:
+    address = check_url(f"{url}/healthz")
+    request = request_head("GET", address, ()) + b"\r\n"
+    async with open_session(Limits()) as session:
         while time.monotonic() < deadline:
-            with contextlib.suppress(aiohttp.ClientError, OSError):
-                async with session.get(f"{url}/healthz") as reply:
-                    if reply.status == 200:
-                        return
+            with contextlib.suppress(UpstreamError):
+                response = await send(session.pool(address), request, head_s=START_WITHIN_S)
+                response.close()
+                if response.status == 200:
+                    return
             await asyncio.sleep(0.1)
     raise OperatorError(Reason.UPSTREAM_DOWN, "the gateway did not start", remedy="see gateway.log beside the bundle")
 

@@ -20,11 +20,11 @@ __all__ = ["HttpUpstream", "StdioUpstream", "open_session"]
 def __getattr__(name: str) -> Any:
     """The HTTP half, on demand."""
     if name == "HttpUpstream":
-        from lictor.pep.mcp.upstream.http import HttpUpstream  # noqa: PLC0415 - loads aiohttp
+        from lictor.pep.mcp.upstream.http import HttpUpstream  # noqa: PLC0415 - loads the HTTP client
 
         return HttpUpstream
     if name == "open_session":
-        from lictor.pep.mcp.upstream.client import open_session  # noqa: PLC0415 - loads aiohttp
+        from lictor.pep.mcp.upstream.client import open_session  # noqa: PLC0415 - loads the HTTP client
 
         return open_session
     raise AttributeError(name)

@@ -1,192 +1,153 @@
-"""The HTTP client under every connection of a process: one pool, one TLS context, nothing implicit.
+"""The HTTP client under every connection of a process: one set of pools, one TLS context, nothing implicit.
 
 No cookies (they would carry state from one task to another), no proxies from the environment, no redirects, no
-decompression (a small reply must not grow), no retry. Whether a byte of a request left us is proved, not guessed.
+decompression (a small reply must not grow), no retry. Whether a byte of a request left us is known, not guessed.
 """
 
 import asyncio
-from contextlib import suppress
-from typing import Final
-
-import aiohttp
-from aiohttp.abc import AbstractStreamWriter
-from multidict import CIMultiDict
-from yarl import URL
+import ssl
+from types import TracebackType
+from typing import Final, Self
 
 from lictor import __version__
-from lictor.model.errors import OperatorError, UpstreamError
 from lictor.model.limits import Limits
-from lictor.model.reasons import Reason
-from lictor.pep.mcp.upstream.compat import override
-from lictor.pep.mcp.upstream.failures import down, invalid, quoted, too_large
+from lictor.pep.mcp.upstream.failures import invalid, late, too_large
+from lictor.pep.mcp.upstream.http1.address import Address
+from lictor.pep.mcp.upstream.http1.connection import Body
+from lictor.pep.mcp.upstream.http1.head import Head
+from lictor.pep.mcp.upstream.http1.pool import Pool
+from lictor.pep.mcp.upstream.http1.response import Response
+from lictor.pep.mcp.upstream.http1.tls import check_context, tls_context
 
-_READ_BUFFER: Final = 64 * 1024
-_HEAD_BYTES: Final = 32 * 1024
-_HEADERS: Final = 128
-_DRAIN_S: Final = 1.0
-_DRAIN_BYTES: Final = 64 * 1024
+__all__ = ["Body", "Session", "open_session", "read_body", "send"]
+
+USER_AGENT: Final = f"lictor/{__version__}"
+STREAMS: Final = 1024
+"""Connections to one server that each hold an event stream open; they take no room from calls."""
 
 
-def open_session(limits: Limits) -> aiohttp.ClientSession:
-    """The one session a process shares between all its HTTP servers. Call it in a running loop; the caller closes it.
+class Session:
+    """The pools of a process, one for each server, shared by all its tasks. Close it, or use it as a context manager."""
+
+    def __init__(self, limits: Limits, tls: ssl.SSLContext | None) -> None:
+        """Use `open_session`."""
+        self._connect_s = limits.upstream_connect_timeout_s
+        self._tls = tls
+        self._pools: dict[tuple[tuple[bool, str, int], bool], Pool] = {}
+
+    def pool(self, address: Address, *, lasting: bool = False) -> Pool:
+        """The connections to a server; `lasting`: those for event streams that stay open."""
+        key = address.origin, lasting
+        if key not in self._pools:
+            limits = {"limit": STREAMS} if lasting else {}
+            self._pools[key] = Pool(address, self._connect_s, self._context, **limits)
+        return self._pools[key]
+
+    async def close(self) -> None:
+        """Close every connection; requests under way fail with UPSTREAM_DOWN."""
+        for pool in self._pools.values():
+            pool.close()
+        # Transports tell their protocols in the next turn of the loop.
+        await asyncio.sleep(0)
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        await self.close()
+
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = tls_context()
+        return self._tls
+
+
+def open_session(limits: Limits, tls: ssl.SSLContext | None = None) -> Session:
+    """The one session a process shares between all its HTTP servers; the caller closes it.
 
     Args:
         limits: `upstream_connect_timeout_s`.
-    """
-    return aiohttp.ClientSession(
-        # No bound on connections: calls in flight are bounded per task, and event streams hold one each.
-        connector=aiohttp.TCPConnector(limit=0),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": f"lictor/{__version__}"},
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=limits.upstream_connect_timeout_s),
-        trust_env=False,
-        auto_decompress=False,
-        read_bufsize=_READ_BUFFER,
-        max_line_size=_HEAD_BYTES,
-        max_field_size=_HEAD_BYTES,
-    )
-
-
-def check_session(session: aiohttp.ClientSession) -> None:
-    """Refuse a session that could carry more than the request.
+        tls: whom to trust, instead of the system's authorities.
 
     Raises:
-        OperatorError: CONFIG_REFUSED: it keeps cookies, follows the environment's proxies or decompresses replies.
+        OperatorError: CONFIG_REFUSED: `tls` does not verify certificates and names.
     """
-    if session.trust_env or session.auto_decompress or not isinstance(session.cookie_jar, aiohttp.DummyCookieJar):
-        raise OperatorError(Reason.CONFIG_REFUSED, "the http session must come from open_session")
+    if tls is not None:
+        check_context(tls)
+    return Session(limits, tls)
 
 
-def check_url(url: str) -> URL:
-    """A server's address from configuration.
-
-    Raises:
-        OperatorError: CONFIG_REFUSED: no absolute http(s) URL with a host, or one with a fragment.
-    """
-    try:
-        parsed = URL(url)
-        usable = parsed.scheme in {"http", "https"} and bool(parsed.host) and not parsed.fragment
-    except ValueError:
-        parsed, usable = URL(), False
-    if not usable:
-        raise OperatorError(
-            Reason.CONFIG_REFUSED, f"{quoted(url)} is no http(s) address", remedy="write https://host/path"
-        )
-    return parsed
-
-
-class Body(aiohttp.BytesPayload):
-    """A request body that knows whether writing has begun.
-
-    The client keeps the head back and writes it together with the body, so until `started` no byte of the request was sent.
-    """
-
-    def __init__(self, value: bytes) -> None:
-        """The whole body."""
-        super().__init__(value, content_type="application/json")
-        self.started = False
-
-    @override
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Called by the client with the connection in hand."""
-        self.started = True
-        await super().write_with_length(writer, content_length)
-
-    @override
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        """The same without a known length."""
-        self.started = True
-        await super().write(writer)
-
-
-async def send(
-    session: aiohttp.ClientSession,
-    method: str,
-    url: URL,
-    headers: CIMultiDict[str],
-    body: Body | None = None,
-) -> aiohttp.ClientResponse:
+async def send(pool: Pool, data: bytes, body: Body | None = None, *, head_s: float | None = None) -> Response:
     """Send one request, once, and wait for the head of the reply. The caller sets the deadline and closes the response.
 
+    Args:
+        pool: of the server.
+        data: the whole request.
+        body: the part of it that may have an effect.
+        head_s: how long to wait for a connection and a head, where the caller has no deadline of its own.
+
     Raises:
-        UpstreamError: UPSTREAM_DOWN, or UPSTREAM_INVALID when it is not HTTP; or when it redirects or compresses.
+        UpstreamError: UPSTREAM_DOWN, or UPSTREAM_INVALID when it is not HTTP; or when it redirects or compresses; _TIMEOUT.
     """
+    if head_s is not None:
+        clock = asyncio.timeout(head_s)
+        try:
+            async with clock:
+                return await send(pool, data, body)
+        except TimeoutError as error:
+            if not clock.expired():
+                raise
+            raise late(f"no answer within {head_s:g} s", effect_possible=_sent(body)) from error
+    connection = pool.kept() or await pool.get()
+    response = connection.start(data, body)
     try:
-        response = await session.request(method, url, headers=headers, data=body, allow_redirects=False)
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise failure(error, body) from error
-    if "Content-Encoding" in response.headers and response.headers["Content-Encoding"].lower() != "identity":
+        _check(await response.wait_head(), body)
+    except BaseException:
         response.close()
-        raise invalid("the server compressed its reply unasked", effect_possible=_sent(body))
-    if 300 <= response.status < 400:
-        response.close()
-        raise invalid(
-            f"the server redirects (status {response.status})",
-            effect_possible=_sent(body),
-            remedy="configure the address it redirects to, if you trust it",
-        )
+        raise
     return response
 
 
-async def read_body(response: aiohttp.ClientResponse, body: Body | None, limits: Limits) -> bytes:
+def _check(head: Head, body: Body | None) -> None:
+    """Refuse what would be read differently than it was sent, or read elsewhere."""
+    encoding = head.fields.get(b"content-encoding")
+    if encoding is not None and encoding.lower() != b"identity":
+        raise invalid("the server compressed its reply unasked", effect_possible=_sent(body))
+    if 300 <= head.status < 400:
+        raise invalid(
+            f"the server redirects (status {head.status})",
+            effect_possible=_sent(body),
+            remedy="configure the address it redirects to, if you trust it",
+        )
+
+
+async def read_body(response: Response, body: Body | None, limits: Limits) -> bytes:
     """The whole body of a reply, bounded while it arrives.
 
     Raises:
-        UpstreamError: UPSTREAM_TOO_LARGE; UPSTREAM_DOWN: cut short.
+        UpstreamError: UPSTREAM_TOO_LARGE; UPSTREAM_DOWN: cut short; UPSTREAM_INVALID: broken framing.
     """
     bound = limits.upstream_message_bytes
-    announced = response.content_length
-    chunks: list[bytes] = []
-    size = announced or 0
-    try:
-        if size <= bound:
-            size = 0
-            while chunk := await response.content.readany():
-                size += len(chunk)
-                if size > bound:
-                    break
-                chunks.append(chunk)
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise failure(error, body) from error
+    data = response.whole()
+    if data is not None and len(data) <= bound:
+        return data
+    chunks = []
+    size = response.head.length if data is None else len(data)
+    if size <= bound:
+        size = 0
+        while chunk := await response.read():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > bound:
+                break
     if size > bound:
         response.close()
         raise too_large(f"the server's reply is larger than {bound} bytes", effect_possible=_sent(body))
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-async def drain(response: aiohttp.ClientResponse) -> None:
-    """Read what little follows the last message of a stream, so that the connection can be used again; else close it."""
-    size = 0
-    with suppress(aiohttp.ClientError, OSError, ValueError, TimeoutError):
-        async with asyncio.timeout(_DRAIN_S):
-            while (chunk := await response.content.readany()) and size <= _DRAIN_BYTES:
-                size += len(chunk)
-    # At the end of its body a response has given its connection back already; this closes any other.
-    response.close()
-
-
-def failure(error: Exception, body: Body | None) -> UpstreamError:
-    """What went wrong below, in our words."""
-    sent = _sent(body)
-    match error:
-        case aiohttp.ClientSSLError():
-            return down(
-                f"no secure connection: {error}",
-                effect_possible=sent,
-                remedy="check the server's certificate and address",
-            )
-        case aiohttp.ClientConnectorError() | aiohttp.ConnectionTimeoutError():
-            return down(
-                f"cannot reach the server: {error}", effect_possible=sent, remedy="check that it runs and its address"
-            )
-        case aiohttp.ClientPayloadError():
-            return down("the server's reply was cut short", effect_possible=sent)
-        case aiohttp.ClientResponseError():
-            return invalid(f"the server does not speak http: {quoted(error.message)}", effect_possible=sent)
-        case aiohttp.ClientError() | OSError():
-            return down(f"the connection broke: {quoted(str(error) or type(error).__name__)}", effect_possible=sent)
-        case _:
-            return invalid(f"the server's reply cannot be read: {quoted(str(error))}", effect_possible=sent)
+    return b"".join(chunks)
 
 
 def _sent(body: Body | None) -> bool:

@@ -40,3 +40,10 @@ def unsent(error: UpstreamError) -> UpstreamError:
     return UpstreamError(
         error.reason, error.message, effect_possible=False, remedy=error.remedy, where=error.where
     ).with_traceback(error.__traceback__)
+
+
+def sent(error: UpstreamError) -> UpstreamError:
+    """The same failure, for a caller whose own request had been written before it happened."""
+    return UpstreamError(
+        error.reason, error.message, effect_possible=True, remedy=error.remedy, where=error.where
+    ).with_traceback(error.__traceback__)

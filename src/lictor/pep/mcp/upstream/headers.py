@@ -12,10 +12,13 @@ import msgspec
 from lictor.model.errors import CallerError, OperatorError, UpstreamError
 from lictor.model.reasons import Reason
 from lictor.pep.mcp.upstream.failures import quoted
+from lictor.pep.mcp.upstream.http1.outgoing import field_lines
 from lictor.protocol.headers import NAME_MEMBER, upstream_headers
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _PLAIN: Final = re.compile(r"(?![ \t])[\t\x20-\x7e]*(?<![ \t])")
+_CACHED: Final = 1024
+_CACHED_NAME: Final = 256
 _RESERVED: Final = frozenset(
     {
         "accept",
@@ -79,3 +82,41 @@ def mirror_headers(
         )
     except CallerError as error:
         raise UpstreamError(error.reason, error.message, effect_possible=False, where=error.where) from error
+
+
+class Mirror:
+    """`mirror_headers` as lines of a head, for one server; those that do not depend on arguments are written once."""
+
+    def __init__(self, version: str) -> None:
+        """`version`: the protocol version of every request."""
+        self._version = version
+        self._known: dict[tuple[str, object], bytes] = {}
+
+    def lines(
+        self,
+        method: str,
+        params: dict[str, Any],
+        *,
+        sealed_arguments: bytes | None = None,
+        header_params: dict[str, tuple[str, ...]] | None = None,
+    ) -> bytes:
+        """The lines of one request; see `mirror_headers`.
+
+        Raises:
+            UpstreamError: nothing sent: INVALID_ARGUMENTS, or INTERNAL where a field would break the head.
+        """
+        member = NAME_MEMBER.get(method)
+        name = params.get(member) if member is not None else None
+        cacheable = not header_params and (name is None or (type(name) is str and len(name) <= _CACHED_NAME))
+        if cacheable and (known := self._known.get((method, name))) is not None:
+            return known
+        lines = field_lines(
+            mirror_headers(
+                method, params, version=self._version, sealed_arguments=sealed_arguments, header_params=header_params
+            ).items()
+        )
+        if cacheable:
+            if len(self._known) >= _CACHED:
+                self._known.clear()
+            self._known[method, name] = lines
+        return lines

@@ -10,17 +10,17 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final, Self
 
-import aiohttp
-from multidict import CIMultiDict
-from yarl import URL
-
 from lictor.model.errors import LictorError, UpstreamError
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.pep.mcp.seam import Ask, Era, Notify, Offer, Reply
-from lictor.pep.mcp.upstream.client import Body, check_session, check_url, drain, send
-from lictor.pep.mcp.upstream.failures import down, invalid, late, quoted, unsent
-from lictor.pep.mcp.upstream.headers import check_configured, mirror_headers
+from lictor.pep.mcp.upstream.client import USER_AGENT, Body, Session, send
+from lictor.pep.mcp.upstream.deadline import Deadline
+from lictor.pep.mcp.upstream.failures import down, invalid, late, quoted, sent, unsent
+from lictor.pep.mcp.upstream.headers import Mirror, check_configured
+from lictor.pep.mcp.upstream.http1.address import Address, check_url
+from lictor.pep.mcp.upstream.http1.outgoing import request_head, whole
+from lictor.pep.mcp.upstream.http1.response import Response as HttpResponse
 from lictor.pep.mcp.upstream.inbox import Inbox, report
 from lictor.pep.mcp.upstream.negotiate import negotiate
 from lictor.pep.mcp.upstream.pending import Counters, subscription_of, without_subscription, without_token
@@ -59,28 +59,32 @@ class HttpUpstream:
     def __init__(
         self,
         name: str,
-        url: URL,
+        address: Address,
         headers: dict[str, str],
         limits: Limits,
         ask: Ask,
         notify: Notify,
-        session: aiohttp.ClientSession,
+        session: Session,
     ) -> None:
         """Use `start`."""
         self.name = name
         self.counters = Counters()
-        self._url = url
+        self._address = address
         self._limits = limits
         self._session = session
+        self._pool = session.pool(address)
         self._inbox = Inbox(ask, notify, self._post, limits, self.counters)
         self._ids = itertools.count(1)
         self._modern = False
         self._closed = False
         self._session_id = ""
         self._lost = False
-        self._headers: CIMultiDict[str] = CIMultiDict(headers)
-        self._headers.update({"Accept": f"{JSON}, {SSE}", "Accept-Encoding": "identity", "Content-Type": JSON})
-        self._clocks: set[asyncio.Timeout] = set()
+        own = {} if any(name.lower() == "user-agent" for name in headers) else {"User-Agent": USER_AGENT}
+        self._fields = {**own, **headers, "Accept-Encoding": "identity"}
+        self._head = b""
+        self._mirror = Mirror("")
+        self._set_field()
+        self._deadlines: set[Deadline] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     @classmethod
@@ -92,7 +96,7 @@ class HttpUpstream:
         limits: Limits,
         ask: Ask,
         notify: Notify,
-        session: aiohttp.ClientSession,
+        session: Session,
         *,
         capabilities: dict[str, Any] | None = None,
         server_stream: bool = True,
@@ -113,10 +117,9 @@ class HttpUpstream:
             server_stream: keep a GET stream open to a legacy server for what it says of its own accord.
 
         Raises:
-            OperatorError: CONFIG_REFUSED: address, header fields or HTTP session are not acceptable.
+            OperatorError: CONFIG_REFUSED: address or header fields are not acceptable.
             UpstreamError: not reachable, or no common version. `effect_possible` is False: no caller's request was sent.
         """
-        check_session(session)
         self = cls(name, check_url(url), check_configured(headers), limits, ask, notify, session)
         try:
             offer = await negotiate(self, limits, capabilities=capabilities or {}, legacy_first=legacy_first)
@@ -153,19 +156,12 @@ class HttpUpstream:
             UpstreamError: UPSTREAM_DOWN, _TIMEOUT, _INVALID, _TOO_LARGE; `effect_possible` once writing had begun.
         """
         id_ = next(self._ids)
-        headers = self._headers
-        meta = None
+        meta, lines = None, b""
         if self._modern:
-            version = self.offer.version
-            meta = modern_meta(version, client_capabilities)
-            headers = headers.copy()
-            headers.update(
-                mirror_headers(
-                    method, params, version=version, sealed_arguments=sealed_arguments, header_params=header_params
-                )
-            )
+            meta = modern_meta(self.offer.version, client_capabilities)
+            lines = self._mirror.lines(method, params, sealed_arguments=sealed_arguments, header_params=header_params)
         data = encode_request(id_, method, params, sealed_arguments=sealed_arguments, own_meta=meta, progress=progress)
-        return await self._run(Call(id_, Body(data), notify, progress), headers, timeout_s)
+        return await self._run(Call(id_, Body(data), notify, progress), lines, timeout_s)
 
     async def notify(self, method: str, params: dict[str, Any]) -> None:
         """See `seam.Upstream.notify`. A modern server has no use for one over HTTP (spec 2026-07-28): nothing is sent.
@@ -185,8 +181,6 @@ class HttpUpstream:
         if not self._modern:
             raise UpstreamError(Reason.INTERNAL, "a legacy server has no subscriptions", effect_possible=False)
         method, id_, version = "subscriptions/listen", next(self._ids), self.offer.version
-        headers = self._headers.copy()
-        headers.update(mirror_headers(method, params, version=version, sealed_arguments=None, header_params=None))
         body = Body(encode_request(id_, method, params, own_meta=modern_meta(version, None)))
 
         async def own_only(name: str, members: dict[str, Any]) -> None:
@@ -196,7 +190,7 @@ class HttpUpstream:
             stripped = without_subscription(Notification(name, members, 0))
             await notify(stripped.method, stripped.params)
 
-        reply = await self._run(Call(id_, body, own_only, listens=True), headers, None)
+        reply = await self._run(Call(id_, body, own_only, listens=True), self._mirror.lines(method, params), None)
         if reply.error is not None:
             text = f"the server refuses the subscription: {quoted(reply.error)}"
             raise invalid(text, effect_possible=False)
@@ -217,63 +211,66 @@ class HttpUpstream:
         await self._inbox.close()
         if tasks:
             await asyncio.wait(tasks, timeout=1)
-        now = asyncio.get_running_loop().time()
-        for clock in self._clocks:
-            if not clock.expired():
-                clock.reschedule(now)
+        for deadline in self._deadlines:
+            deadline.end()
         if self._session_id and not self._lost:
-            with suppress(UpstreamError, TimeoutError):
-                async with asyncio.timeout(_GOODBYE_S):
-                    response = await send(self._session, "DELETE", self._url, self._headers)
-                    response.close()
+            with suppress(UpstreamError):
+                response = await send(self._pool, self._bare("DELETE"), head_s=_GOODBYE_S)
+                response.release()
 
     # -- negotiate.Line ----------------------------------------------------------------------------------------------------
 
     async def send(self, method: str, params: dict[str, Any], *, version: str | None, timeout_s: float) -> Reply:
         """A request before anything is agreed. It is never cancelled (spec 2025-11-25, cancellation)."""
         id_ = next(self._ids)
-        headers, meta = self._headers, None
+        lines, meta = b"", None
         if version is not None:
-            headers, meta = headers.copy(), modern_meta(version, None)
-            headers.update(mirror_headers(method, params, version=version, sealed_arguments=None, header_params=None))
+            self._mirror = Mirror(version)
+            lines, meta = self._mirror.lines(method, params), modern_meta(version, None)
         body = Body(encode_request(id_, method, params, own_meta=meta))
         call = Call(id_, body, opens_session=version is None)
-        return await self._run(call, headers, timeout_s, cancel=False)
+        return await self._run(call, lines, timeout_s, cancel=False)
 
     async def announce(self, method: str, *, version: str) -> None:
         """The end of the handshake: from here on every request names the version (spec 2025-11-25, transports)."""
-        self._headers[_VERSION] = version
+        self._set_field(_VERSION, version)
         self._inbox.may_ask = True
         await self._post(encode_notification(method, {}))
 
     # -- one request -------------------------------------------------------------------------------------------------------
 
-    async def _run(
-        self, call: Call, headers: CIMultiDict[str], timeout_s: float | None, *, cancel: bool = True
-    ) -> Reply:
+    async def _run(self, call: Call, lines: bytes, timeout_s: float | None, *, cancel: bool = True) -> Reply:
         """One exchange within its deadline; given up, it is cancelled at the server."""
         if not self.alive:
             raise down("the connection is closed", effect_possible=False)
-        clock = asyncio.timeout(timeout_s)
+        body = call.body
+        deadline = Deadline(timeout_s)
+        self._deadlines.add(deadline)
         try:
-            async with clock:
-                self._clocks.add(clock)
-                return await self._exchange(call, headers)
-        except TimeoutError as error:
-            if not clock.expired():
+            return await self._exchange(call, lines)
+        except asyncio.CancelledError as error:
+            own = deadline.stop()
+            if self._closed and own:
+                raise down("the connection was closed", effect_possible=body.started) from error
+            self._give_up(call, cancel=cancel)
+            if not own:
                 raise
-            if self._closed:
-                raise down("the connection was closed", effect_possible=call.body.started) from error
-            self._give_up(call, cancel=cancel)
-            raise late(f"no answer within {timeout_s or 0:g} s", effect_possible=call.body.started) from error
-        except asyncio.CancelledError:
-            self._give_up(call, cancel=cancel)
+            raise late(f"no answer within {timeout_s or 0:g} s", effect_possible=body.started) from error
+        except UpstreamError as error:
+            # Whatever failed later, such as a reconnection without a body of its own: the request itself was written.
+            if body.started and not error.effect_possible:
+                raise sent(error) from error
             raise
         finally:
-            self._clocks.discard(clock)
+            self._deadlines.discard(deadline)
+            deadline.stop()
 
-    async def _exchange(self, call: Call, headers: CIMultiDict[str]) -> Reply:
-        response = await send(self._session, "POST", self._url, headers, call.body)
+    async def _exchange(self, call: Call, lines: bytes) -> Reply:
+        body = call.body
+        # A subscription lasts: it takes no connection from calls, and only its head has a deadline.
+        pool = self._session.pool(self._address, lasting=True) if call.listens else self._pool
+        head_s = self._limits.upstream_timeout_s if call.listens else None
+        response = await send(pool, whole(self._head, lines, body.data), body, head_s=head_s)
         stream: EventStream | None = None
         answered = False
         try:
@@ -291,15 +288,16 @@ class HttpUpstream:
         finally:
             self._leave(response if stream is None else stream.response, answered=answered)
 
-    def _check_status(self, response: aiohttp.ClientResponse, call: Call | None) -> None:
+    def _check_status(self, response: HttpResponse, call: Call | None) -> None:
         """Note a session that is opened or lost (spec 2025-11-25, "Session Management")."""
         sent = call is not None and call.body.started
         if call is not None and call.opens_session and response.ok:
-            session_id = response.headers.get(_SESSION)
+            session_id = response.head.text(_SESSION.lower().encode())
             if session_id is not None and not _SESSION_ID.fullmatch(session_id):
                 raise invalid(f"the server gave session id {quoted(session_id)}", effect_possible=sent)
             if session_id is not None:
-                self._session_id = self._headers[_SESSION] = session_id
+                self._session_id = session_id
+                self._set_field(_SESSION, session_id)
         elif response.status == 404 and self._session_id:
             self._lost = True
             raise down("the server ended the session", effect_possible=sent)
@@ -351,12 +349,12 @@ class HttpUpstream:
             raise down("the server closed its stream before the answer", effect_possible=call.body.started)
         stream.resume(response)
 
-    def _leave(self, response: aiohttp.ClientResponse, *, answered: bool) -> None:
+    def _leave(self, response: HttpResponse, *, answered: bool) -> None:
         """Give a connection back if its reply has ended or is about to; else close it, which cancels a modern request."""
-        if answered and response.content.at_eof():
+        if answered and response.at_end:
             response.release()
         elif answered and not self._closed:
-            self._spawn(drain(response))
+            response.let_go()
         else:
             response.close()
 
@@ -378,37 +376,43 @@ class HttpUpstream:
         if not self.alive:
             raise down("the connection is closed", effect_possible=False)
         call = Call(0, Body(data))
-        clock = asyncio.timeout(self._limits.upstream_connect_timeout_s)
-        try:
-            async with clock:
-                response = await send(self._session, "POST", self._url, self._headers, call.body)
-        except TimeoutError as error:
-            if not clock.expired():
-                raise
-            raise late("the server does not take a notification", effect_possible=call.body.started) from error
+        head_s = self._limits.upstream_connect_timeout_s
+        response = await send(self._pool, whole(self._head, b"", data), call.body, head_s=head_s)
         try:
             self._check_status(response, call)
             if not response.ok:
                 raise status_error(call, response, "to a notification")
         finally:
-            response.release()
+            response.let_go()
 
     # -- what a legacy server says of its own accord -----------------------------------------------------------------------
 
-    async def _get(self, last_event_id: str) -> aiohttp.ClientResponse | None:
+    async def _get(self, last_event_id: str) -> HttpResponse | None:
         """Open a stream to listen; None: the server does not offer it."""
-        headers = self._headers.copy()
-        headers["Accept"] = SSE
-        headers.pop("Content-Type")
+        more = {"Accept": SSE}
         if last_event_id:
-            headers["Last-Event-ID"] = last_event_id
-        response = await send(self._session, "GET", self._url, headers)
+            more["Last-Event-ID"] = last_event_id
+        pool = self._session.pool(self._address, lasting=True)
+        response = await send(pool, self._bare("GET", more), head_s=self._limits.upstream_timeout_s)
         kind = media_type(response)
         if response.status != 200 or kind != SSE:
             response.close()
             self._check_status(response, None)
             return None
         return response
+
+    # -- heads of requests -------------------------------------------------------------------------------------------------
+
+    def _set_field(self, name: str = "", value: str = "") -> None:
+        """Every request carries it from here on; the head they share is written anew."""
+        if name:
+            self._fields[name] = value
+        fields = {**self._fields, "Accept": f"{JSON}, {SSE}", "Content-Type": JSON}
+        self._head = request_head("POST", self._address, fields.items())
+
+    def _bare(self, method: str, more: dict[str, str] | None = None) -> bytes:
+        """A request without a body."""
+        return request_head(method, self._address, {**self._fields, **(more or {})}.items()) + b"\r\n"
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)

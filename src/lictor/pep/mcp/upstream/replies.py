@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import aiohttp
 import msgspec
 
 from lictor.model.errors import UpstreamError
@@ -11,10 +10,12 @@ from lictor.model.reasons import Reason
 from lictor.pep.mcp.seam import Notify, Reply
 from lictor.pep.mcp.upstream.client import Body, read_body
 from lictor.pep.mcp.upstream.failures import down, invalid, quoted
+from lictor.pep.mcp.upstream.http1.response import Response as HttpResponse
 from lictor.pep.mcp.upstream.wire import Response, decode
 
 JSON: Final = "application/json"
 SSE: Final = "text/event-stream"
+_JSON: Final = JSON.encode()
 _UNAVAILABLE: Final = frozenset({502, 503, 504})
 _REFUSED: Final = frozenset({401, 403})
 
@@ -30,12 +31,13 @@ class Call(msgspec.Struct, frozen=True):
     listens: bool = False
 
 
-def media_type(response: aiohttp.ClientResponse) -> str:
+def media_type(response: HttpResponse) -> str:
     """The type a response announces, without parameters, in lower case."""
-    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    said = response.head.fields.get(b"content-type", b"")
+    return JSON if said == _JSON else said.partition(b";")[0].strip().lower().decode("latin-1")
 
 
-async def read_reply(call: Call, response: aiohttp.ClientResponse, limits: Limits) -> Reply:
+async def read_reply(call: Call, response: HttpResponse, limits: Limits) -> Reply:
     """The reply in a JSON body: to this request, and an error when the status says so.
 
     Raises:
@@ -72,7 +74,7 @@ def check_id(call: Call, response: Response) -> None:
         )
 
 
-def status_error(call: Call, response: aiohttp.ClientResponse, detail: str) -> UpstreamError:
+def status_error(call: Call, response: HttpResponse, detail: str) -> UpstreamError:
     """A reply that holds no message of the protocol."""
     text = f"the server answered with http status {response.status} ({detail})"
     if response.status in _UNAVAILABLE:

@@ -1,15 +1,21 @@
 """A server's event stream as messages, bounded in memory; refuses to know which request they belong to."""
 
 import asyncio
+import re
 from collections import deque
+from typing import Final
 
-import aiohttp
-
+from lictor.model.errors import UpstreamError
 from lictor.model.limits import Limits
-from lictor.pep.mcp.upstream.client import Body, failure
+from lictor.model.reasons import Reason
 from lictor.pep.mcp.upstream.failures import too_large
+from lictor.pep.mcp.upstream.http1.connection import Body
+from lictor.pep.mcp.upstream.http1.response import Response
 from lictor.pep.mcp.upstream.sse import SseOverflowError, SseParser
 from lictor.pep.mcp.upstream.wire import ServerMessage, decode
+
+_RESUMABLE: Final = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,1022}[\x21-\x7e])?")
+"""Event ids that a header field can carry; a stream with another one cannot be resumed."""
 
 
 class EventStream:
@@ -20,12 +26,11 @@ class EventStream:
         retry_ms: how long the server wants us to wait before resuming; None when it does not say.
     """
 
-    def __init__(self, response: aiohttp.ClientResponse, limits: Limits, body: Body | None) -> None:
+    def __init__(self, response: Response, limits: Limits, body: Body | None) -> None:
         """`body`: the request it answers, for `effect_possible` on errors."""
         self.response = response
         self._limits = limits
         self._sent = body is not None and body.started
-        self._body = body
         self._parser = SseParser(limits.upstream_message_bytes)
         self._ready: deque[bytes] = deque()
         self._read = False
@@ -43,18 +48,18 @@ class EventStream:
             if self._read:
                 await asyncio.sleep(0)
             try:
-                chunk = await self.response.content.readany()
-            except (aiohttp.ClientError, OSError, ValueError) as error:
-                if isinstance(error, aiohttp.ClientPayloadError) and self.last_event_id:
+                chunk = await self.response.read()
+            except UpstreamError as error:
+                if error.reason is Reason.UPSTREAM_DOWN and self.last_event_id:
                     return None
-                raise failure(error, self._body) from error
+                raise
             self._read = True
             if not chunk:
                 return None
             self._feed(chunk)
         return decode(self._ready.popleft(), self._limits, effect_possible=self._sent)
 
-    def resume(self, response: aiohttp.ClientResponse) -> None:
+    def resume(self, response: Response) -> None:
         """Go on with another response."""
         self.response = response
         self._parser = SseParser(self._limits.upstream_message_bytes)
@@ -71,5 +76,6 @@ class EventStream:
             ) from error
         # Empty data primes resumption (spec 2025-11-25); events with another name are no messages of the protocol.
         self._ready.extend(event.data for event in events if event.event == "message" and event.data.strip())
-        self.last_event_id = self._parser.last_event_id or self.last_event_id
+        if _RESUMABLE.fullmatch(self._parser.last_event_id):
+            self.last_event_id = self._parser.last_event_id
         self.retry_ms = self._parser.retry_ms if self._parser.retry_ms is not None else self.retry_ms

@@ -7,10 +7,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-import aiohttp
-
 from lictor.model.errors import UpstreamError
 from lictor.model.limits import Limits
+from lictor.pep.mcp.upstream.http1.response import Response as HttpResponse
 from lictor.pep.mcp.upstream.inbox import Inbox
 from lictor.pep.mcp.upstream.pending import Counters
 from lictor.pep.mcp.upstream.stream import EventStream
@@ -19,7 +18,7 @@ from lictor.pep.mcp.upstream.wire import PROGRESS, Notification, Request, Respon
 _RETRY_S: Final = 1.0
 _RETRY_MAX_S: Final = 30.0
 
-Get = Callable[[str], Awaitable[aiohttp.ClientResponse | None]]
+Get = Callable[[str], Awaitable[HttpResponse | None]]
 """Opens the stream after this event id; None: the server does not offer it."""
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from lictor.model.errors import OperatorError
+from lictor.model.errors import OperatorError, UpstreamError
 from lictor.model.reasons import Reason
-from lictor.pep.mcp.upstream.headers import check_configured, mirror_headers
+from lictor.pep.mcp.upstream.headers import Mirror, check_configured, mirror_headers
 
 
 def test_ordinary_fields_pass():
@@ -41,3 +41,33 @@ def test_the_name_is_mirrored(method, params, name):
     headers = mirror_headers(method, params, version="2026-07-28", sealed_arguments=None, header_params=None)
     assert headers.get("Mcp-Name") == name
     assert headers["Mcp-Method"] == method
+
+
+def test_lines_are_written_once():
+    """The same method and name give the same lines; other names, and arguments, their own."""
+    mirror = Mirror("2026-07-28")
+    first = mirror.lines("tools/call", {"name": "t"})
+    assert first == b"MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: t\r\n"
+    assert mirror.lines("tools/call", {"name": "t"}, sealed_arguments=b'{"a":1}') is first
+    assert mirror.lines("tools/call", {"name": "u"}).endswith(b"Mcp-Name: u\r\n")
+    params = {"A": ("a",)}
+    for value in (1, 2):
+        text = b'{"a":%d}' % value
+        lines = mirror.lines("tools/call", {"name": "t"}, sealed_arguments=text, header_params=params)
+        assert lines == first + b"Mcp-Param-A: %d\r\n" % value
+
+
+def test_lines_do_not_grow_without_bound():
+    """Names of resources are many and long."""
+    mirror = Mirror("v")
+    for n in range(3000):
+        mirror.lines("resources/read", {"uri": f"file:///{n}"})
+        mirror.lines("resources/read", {"uri": f"file:///{n}" + "x" * 300})
+    assert len(mirror._known) <= 1024
+
+
+def test_a_method_cannot_end_its_line():
+    """Nothing is sent."""
+    with pytest.raises(UpstreamError) as caught:
+        Mirror("v").lines("a\r\nB: c", {})
+    assert not caught.value.effect_possible
