@@ -205,23 +205,44 @@ async def test_recovery_that_cannot_record_does_not_pretend(rig, monkeypatch, fa
 
 
 @pytest.mark.parametrize("outcome", ["executed", "failed"])
-async def test_an_outcome_that_cannot_be_recorded_stays_open(rig, outcome):
-    """The store breaks after the effect: the client has its answer, the end stays open, and recovery says indeterminate."""
+async def test_an_outcome_that_cannot_be_recorded_is_not_given_up(rig, outcome):
+    """The store breaks after the effect: the client has its answer, and the true outcome is recorded once that works again."""
     rig.upstream.fault = None if outcome == "executed" else down(effect_possible=False)
     commits = []
 
-    def second_fails():
+    def breaks():
         commits.append(1)
-        if len(commits) == 2:
+        if 1 < len(commits) < 5:
             raise StoreError(Reason.CANNOT_RECORD, "no")
 
     await rig.ready("read")
-    rig.store.before = second_fails
+    rig.store.before = breaks
     await rig.call("read", id="a")
-    await rig.core.execute.drain()
-    assert len(commits) == 2
+    [open_now] = rig.real.open_executions()
+    assert await rig.core.execute.drain() == []
+    assert len(commits) == 5
+    assert rig.real.execution_outcome(open_now.execution) == outcome
+    assert rig.real.open_executions() == []
+
+
+async def test_an_outcome_that_can_never_be_recorded_is_named_and_becomes_indeterminate(rig):
+    """The store stays broken until the end: shutdown says what is open, and recovery says indeterminate, which then stands."""
+    commits = []
+
+    def breaks():
+        commits.append(1)
+        if len(commits) > 1:
+            raise StoreError(Reason.CANNOT_RECORD, "no")
+
+    await rig.ready("read")
+    rig.store.before = breaks
+    await rig.call("read", id="a")
+    [[named]] = await rig.core.execute.outcomes.drain(0.2)
     [left] = rig.real.open_executions()
+    assert named.execution == left.execution
     assert [one.execution for one in await recover(rig.real, rig.clock, list)] == [left.execution]
+    rig.store.before = None
+    assert await rig.core.execute.drain() == []
     assert rig.real.execution_outcome(left.execution) == "indeterminate"
 
 

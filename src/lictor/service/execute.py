@@ -1,20 +1,24 @@
 """Steps 7 to 9: claim the grant, send the sealed bytes at most once, record what became of it.
 
 If the process dies after the send and before the outcome is durable, the execution stays `started`; recovery turns it into
-*Indeterminate*. The reply does not wait for the outcome's commit: losing it costs certainty, never truth.
+*Indeterminate*. The reply does not wait for the outcome's commit (`service.outcomes`): losing it costs certainty, never truth.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+
+import msgspec
 
 from lictor.model.action import SealedArguments
 from lictor.model.canonical import sha256_digest
-from lictor.model.errors import StoreError, UpstreamError
+from lictor.model.errors import ConflictError, StoreError, UpstreamError
 from lictor.model.reasons import Reason
 from lictor.model.record import ExecutionEnded
 from lictor.ports import Batch, Clock, RecordStore
 from lictor.service.grant import Grant
+from lictor.service.origins import Origins
+from lictor.service.outcomes import Outcomes, Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +35,12 @@ Send = Callable[[SealedArguments], Awaitable[Sent]]
 class Execute:
     """Carries out grants."""
 
-    def __init__(self, *, store: RecordStore, clock: Clock) -> None:
+    def __init__(self, *, store: RecordStore, clock: Clock, outcomes: Outcomes | None = None) -> None:
+        """Outcomes go into the queue given, or into one of its own."""
         self._store = store
         self._clock = clock
-        self._pending: set[asyncio.Task[None]] = set()
+        self._origins = Origins(store)
+        self.outcomes = outcomes or Outcomes(store=store, clock=clock)
 
     async def __call__(self, grant: Grant, send: Send) -> Sent:
         """Send once and record the outcome.
@@ -42,6 +48,7 @@ class Execute:
         Raises:
             ConflictError: the grant was claimed before; nothing was sent.
             UpstreamError: the server failed; recorded as `failed` (nothing left us) or `indeterminate`.
+            StoreError: it ran, but what its reply holds is not durable: the reply must not be handed on.
         """
         sealed = grant.claim()
         try:
@@ -57,21 +64,39 @@ class Execute:
         except BaseException:
             self._unknown(grant, sealed, Reason.INTERNAL)
             raise
-        self._record(
-            ExecutionEnded(
-                execution=grant.execution,
-                outcome="executed",
-                sent=sealed.digest,
-                result=sha256_digest(sent.body),
-                is_error=sent.is_error,
-            )
-        )
+        await self._came_back(grant, sealed, sent)
         return sent
 
-    async def drain(self) -> None:
-        """Wait for outcomes still on their way to the store."""
-        while self._pending:
-            await asyncio.gather(*self._pending, return_exceptions=True)
+    async def drain(self) -> Sequence[Unit]:
+        """Wait for outcomes still on their way to the store; those that did not get there come back (`Outcomes.drain`)."""
+        return await self.outcomes.drain()
+
+    async def _came_back(self, grant: Grant, sealed: SealedArguments, sent: Sent) -> None:
+        """Record a reply. Labels and values that are new to history are durable before anybody sees it; nothing else waits."""
+        ended = ExecutionEnded(
+            execution=grant.execution,
+            outcome="executed",
+            sent=sealed.digest,
+            result=sha256_digest(sent.body),
+            is_error=sent.is_error,
+        )
+        if not (grant.content.rules or grant.content.kinds):
+            self._record(ended)
+            return
+        request = grant.request
+        try:
+            seen = self._origins.observe(grant.content, request.action, grant.root, sent.body, sealed.data)
+            ended = msgspec.structs.replace(ended, labels=seen.labels, values=seen.values, source=seen.source)
+            if not self._origins.new(request.task, seen):
+                self._record(ended)
+                return
+            await self._store.commit(Batch(at_ms=self._clock.now_ms(), records=(ended,)))
+        except ConflictError as error:
+            # Somebody else has ended it, without what this reply holds.
+            raise StoreError(Reason.CANNOT_RECORD, "what the reply holds cannot be recorded") from error
+        except BaseException:
+            self._record(ended)  # it ran, and that is not lost; but the reply goes to nobody
+            raise
 
     def _unknown(self, grant: Grant, sealed: SealedArguments, reason: Reason) -> None:
         self._record(
@@ -79,14 +104,4 @@ class Execute:
         )
 
     def _record(self, ended: ExecutionEnded) -> None:
-        task = asyncio.get_running_loop().create_task(self._commit(ended))
-        self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
-
-    async def _commit(self, ended: ExecutionEnded) -> None:
-        try:
-            await self._store.commit(Batch(at_ms=self._clock.now_ms(), records=(ended,), patient=True))
-        except StoreError:
-            # Nothing is lost that recovery would not say: the execution stays open and becomes Indeterminate. A store that
-            # cannot write refuses the next decision by itself.
-            return
+        self.outcomes.put(ended)

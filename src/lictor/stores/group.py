@@ -26,6 +26,7 @@ MAX_CACHED: Final = 8192
 """Rows and keys kept between transactions; some 1 kB each."""
 
 SELECT_ROW: Final = "SELECT status, owner, at_ms, body FROM rows WHERE kind = ? AND id = ?"
+_INSERT_PAYLOAD: Final = "INSERT INTO payloads VALUES(?, ?, ?, ?)"
 _UPDATE_ROW: Final = "UPDATE rows SET status = ?, body = ? WHERE kind = ? AND id = ?"
 _UPSERT_ROW: Final = (
     "INSERT INTO rows VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -46,13 +47,17 @@ class Cache:
 
     def refresh(self, cursor: sqlite3.Cursor) -> None:
         """Forget everything if another connection committed; called inside the transaction, so it stays true until its end."""
-        version = cursor.execute("PRAGMA data_version").fetchone()[0]
+        version = _version(cursor)
         if version == self.version:
             return
         self.rows.clear()
         self.ciphers.clear()
         self.tree = FrontierBuilder.from_bytes(cursor.execute("SELECT frontier FROM head").fetchone()[0])
         self.version = version
+
+    def is_current(self, cursor: sqlite3.Cursor) -> bool:
+        """Whether no other connection has committed since `refresh`."""
+        return _version(cursor) == self.version
 
     def trim(self) -> None:
         """Stay bounded."""
@@ -72,7 +77,7 @@ class Group:
         self._changes: Changes = {}
         self._entries: list[tuple[int, bytes, bytes]] = []
         self._keys: list[tuple[TaskId, bytes]] = []
-        self._payloads: dict[str, tuple[str, TaskId, bytes, bytes]] = {}
+        self._sealed = 0
 
     @property
     def empty(self) -> bool:
@@ -83,7 +88,12 @@ class Group:
     def written(self) -> int:
         """Roughly how many bytes go to the disk."""
         data = sum(len(data) for _, data, _ in self._entries)
-        return data + sum(len(row[3]) for row in self._payloads.values()) + 4096 * (4 + len(self._changes))
+        return data + self._sealed + 4096 * (4 + len(self._changes))
+
+    @property
+    def changes(self) -> Changes:
+        """The rows it changes."""
+        return self._changes
 
     def add(self, batch: Batch, entries: list[bytes]) -> Receipt:
         """Check a batch against everything before it, and take it in.
@@ -93,14 +103,12 @@ class Group:
             sqlite3.Error: it cannot be read; the group is lost.
         """
         changes = commit.changes_of(batch, self._read)
-        self._check_new(batch.payloads)
         for record in batch.records:
             if type(record) is TaskOpened:
-                self._cipher(record.task.id, new=True)
-        sealed = [self._seal(payload) for payload in batch.payloads]
+                self._cipher(record.task.id, new=batch.key or new_key())
+        self._keep(batch.payloads)
         # From here on nothing is refused.
         self._changes.update(changes)
-        self._payloads.update((row[0], row) for row in sealed if row is not None)
         tree = self._cache.tree
         first = tree.size
         for data in entries:
@@ -116,19 +124,28 @@ class Group:
         cursor, tree = self._cursor, self._cache.tree
         _many(cursor, "INSERT INTO entries VALUES(?, ?, ?)", self._entries)
         _many(cursor, "INSERT INTO task_keys VALUES(?, ?)", self._keys)
-        _many(cursor, "INSERT INTO payloads VALUES(?, ?, ?, ?)", tuple(self._payloads.values()))
-        gone = [key for key, row in self._changes.items() if row is None]
-        kept = [row for row in self._changes.values() if row is not None]
+        self._write_rows()
+        cursor.execute("UPDATE head SET frontier = ?", (tree.to_bytes(),))
+        cursor.execute("INSERT INTO checkpoints VALUES(?, ?)", (tree.size, self._log.sign(tree)))
+
+    def _write_rows(self) -> None:
+        cursor = self._cursor
+        gone: list[Key] = []
+        known: list[tuple[object, ...]] = []
+        fresh: list[tuple[object, ...]] = []
+        for key, row in self._changes.items():
+            if row is None:
+                gone.append(key)
+            elif self._in_place(row):
+                known.append((row.status, encode_body(row), *key))
+            else:
+                fresh.append((*key, row.status, row.owner, row.at_ms, encode_body(row)))
         _many(cursor, "DELETE FROM rows WHERE kind = ? AND id = ?", gone)
-        known = [r for r in kept if self._in_place(r)]
-        _many(cursor, _UPDATE_ROW, [(r.status, encode_body(r), r.kind, r.id) for r in known])
+        _many(cursor, _UPDATE_ROW, known)
         # The cache was wrong about the tables: nothing of this may stand.
         if known and cursor.rowcount != len(known):
             raise sqlite3.DatabaseError(f"{len(known)} rows were to be updated, {cursor.rowcount} were there")
-        fresh = [r for r in kept if not self._in_place(r)]
-        _many(cursor, _UPSERT_ROW, [(r.kind, r.id, r.status, r.owner, r.at_ms, encode_body(r)) for r in fresh])
-        cursor.execute("UPDATE head SET frontier = ?", (tree.to_bytes(),))
-        cursor.execute("INSERT INTO checkpoints VALUES(?, ?)", (tree.size, self._log.sign(tree)))
+        _many(cursor, _UPSERT_ROW, fresh)
 
     def committed(self) -> None:
         """Let the cache know what is true now."""
@@ -155,21 +172,30 @@ class Group:
         before = self._cache.rows.get(row.key)
         return before is not None and before.at_ms == row.at_ms and before.owner == row.owner
 
-    def _check_new(self, payloads: tuple[Payload, ...]) -> None:
-        """A payload is kept once: another under the same id would replace what was judged."""
-        seen = set()
+    def _keep(self, payloads: tuple[Payload, ...]) -> None:
+        """Seal and write a batch's payloads. One is kept once: another under the same id would replace what was judged.
+
+        Raises:
+            ConflictError: one is kept already; none of the batch's is.
+        """
+        written: list[tuple[str]] = []
         for payload in payloads:
-            request = payload.request
-            found = self._cursor.execute("SELECT 1 FROM payloads WHERE request = ?", (request,)).fetchone()
-            if found is not None or request in self._payloads or request in seen:
-                raise ConflictError(Reason.CONFLICT, f"the payload of request {request!r:.80} is kept already")
-            seen.add(request)
+            cipher = self._cipher(payload.task)
+            if cipher is None:
+                continue
+            sealed = seal(cipher, payload)
+            try:
+                self._cursor.execute(_INSERT_PAYLOAD, (payload.request, payload.task, *sealed))
+            except sqlite3.IntegrityError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
+                    raise
+                _many(self._cursor, "DELETE FROM payloads WHERE request = ?", written)
+                message = f"the payload of request {payload.request!r:.80} is kept already"
+                raise ConflictError(Reason.CONFLICT, message) from None
+            written.append((payload.request,))
+            self._sealed += len(sealed[1])
 
-    def _seal(self, payload: Payload) -> tuple[str, TaskId, bytes, bytes] | None:
-        cipher = self._cipher(payload.task)
-        return None if cipher is None else (payload.request, payload.task, *seal(cipher, payload))
-
-    def _cipher(self, task: TaskId, *, new: bool = False) -> AESGCM | None:
+    def _cipher(self, task: TaskId, *, new: bytes = b"") -> AESGCM | None:
         """The task's cipher; None when its payloads were erased: then none is kept ever again.
 
         A task gets its key when it is opened (`new`); one that never was (a refused request names it), on first use.
@@ -181,13 +207,18 @@ class Group:
         if stored is not None:
             cipher = AESGCM(stored[0])
         elif new or self._read(("task", task)) is None:
-            key = new_key()
+            key = new or new_key()
             self._keys.append((task, key))
             cipher = AESGCM(key)
         else:
             cipher = None
         ciphers[task] = cipher
         return cipher
+
+
+def _version(cursor: sqlite3.Cursor) -> int:
+    """SQLite's count of other connections' commits, as this one sees them."""
+    return int(cursor.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _many(cursor: sqlite3.Cursor, sql: str, rows: Sequence[tuple[object, ...]]) -> None:

@@ -7,17 +7,35 @@ from collections.abc import Iterator, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lictor.lifecycle.rows import BUNDLE_KEY, Execution, Key, Pointer, Row, active_revision, live_key
+from lictor.lifecycle.containments import in_force
+from lictor.lifecycle.origins import origin_row, tally_row
+from lictor.lifecycle.rows import (
+    BUNDLE_KEY,
+    Execution,
+    Key,
+    Pointer,
+    Row,
+    Tally,
+    active_revision,
+    live_key,
+    measure_key,
+    member_key,
+)
+from lictor.lifecycle.signals import highest
 from lictor.model.approval import Hold, HoldStatus
+from lictor.model.containment import Containment
 from lictor.model.errors import ConflictError, StoreError
+from lictor.model.history import Member, Origin, Total
 from lictor.model.ids import ActionDigest, ExecutionId, HoldId, HumanId, InstanceId, PolicyRevision, RequestId, TaskId
 from lictor.model.reasons import Reason
-from lictor.model.record import ExecutionStarted
+from lictor.model.record import ExecutionStarted, TaskOpened
 from lictor.model.task import TaskState
+from lictor.pdp.origins.digest import origin_key
 from lictor.ports import Batch, Payload, Receipt, StoredEntry
 from lictor.records.checkpoint import Checkpoint, VerifierKey, sign_checkpoint
 from lictor.records.merkle import FrontierBuilder
 from lictor.stores.commit import changes_of, entries_of
+from lictor.stores.sealing import new_key
 
 
 class MemoryStore:
@@ -35,6 +53,7 @@ class MemoryStore:
         self._started: dict[str, Row] = {}
         self._payloads: dict[RequestId, Payload] = {}
         self._erased: set[TaskId] = set()
+        self._keys: dict[TaskId, bytes] = {}
         self._bundles: dict[PolicyRevision, dict[str, bytes]] = {}
         self._closed = False
 
@@ -58,6 +77,9 @@ class MemoryStore:
             self._entries.append(StoredEntry(seq, data, tree.append(data)))
         for key, row in changes.items():
             self._put(key, row)
+        for record in batch.records:
+            if isinstance(record, TaskOpened):
+                self._keys[record.task.id] = batch.key or new_key()
         for payload in batch.payloads:
             if payload.task not in self._erased:
                 self._payloads[payload.request] = payload
@@ -91,6 +113,10 @@ class MemoryStore:
         """See `RecordStore.tasks`."""
         rows = _newest_first(self._by_kind["task"])
         return [row.body for row in rows if isinstance(row.body, TaskState)]
+
+    def containments(self) -> Sequence[Containment]:
+        """See `RecordStore.containments`."""
+        return in_force(self._rows.get)
 
     def approver_by_secret(self, secret_digest: str) -> HumanId | None:
         """See `RecordStore.approver_by_secret`."""
@@ -141,7 +167,41 @@ class MemoryStore:
     def erase_payloads(self, task: TaskId) -> None:
         """Forget what a task's requests carried, for good; the log stays whole. Idempotent."""
         self._erased.add(task)
+        self._keys.pop(task, None)
         self._payloads = {request: kept for request, kept in self._payloads.items() if kept.task != task}
+
+    def fresh_key(self) -> bytes:
+        """See `RecordStore.fresh_key`."""
+        return new_key()
+
+    def origin_key(self, root: TaskId) -> bytes | None:
+        """See `RecordStore.origin_key`."""
+        key = self._keys.get(root)
+        return None if key is None else origin_key(key)
+
+    def origin(self, root: TaskId, digest: str) -> Origin | None:
+        """See `RecordStore.origin`."""
+        row = self._rows.get(origin_row(root, digest))
+        return row.body if row is not None and isinstance(row.body, Origin) else None
+
+    def signal(self, root: TaskId, kind: str) -> int | None:
+        """See `RecordStore.signal`."""
+        return highest(self._rows.get, root, kind)
+
+    def measure(self, key: str) -> Total | None:
+        """See `RecordStore.measure`."""
+        row = self._rows.get(measure_key(key))
+        return row.body if row is not None and isinstance(row.body, Total) else None
+
+    def member(self, key: str, member: str) -> Member | None:
+        """See `RecordStore.member`."""
+        row = self._rows.get(member_key(key, member))
+        return row.body if row is not None and isinstance(row.body, Member) else None
+
+    def spilled(self, root: TaskId) -> tuple[str, ...]:
+        """See `RecordStore.spilled`."""
+        row = self._rows.get(tally_row(root))
+        return row.body.spilled if row is not None and isinstance(row.body, Tally) else ()
 
     def revision(self) -> PolicyRevision | None:
         """See `RecordStore.revision`."""

@@ -1,8 +1,8 @@
 """The record store on SQLite: the log, and the state that follows from it, in one file.
 
-Writes go through one thread (`writer`); reads run on the caller's thread, over a connection of their own that holds no snapshot
-between two calls, so that every read sees every commit, of other processes too. There is no cache to be stale. It refuses to
-know what a record means: that is `lifecycle`.
+Writes go through one `writer`; reads run on the caller's thread, over a connection of their own that holds no snapshot
+between two calls, so that every read sees every commit, of other processes too. Rows that were read are kept until anybody
+commits (`known`). It refuses to know what a record means: that is `lifecycle`.
 """
 
 import asyncio
@@ -14,28 +14,50 @@ from typing import Any, Final, Self
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lictor.lifecycle.rows import BUNDLE_KEY, Execution, Key, Pointer, Row, active_revision, decode_row, live_key
+from lictor.lifecycle.containments import in_force
+from lictor.lifecycle.origins import origin_row, tally_row
+from lictor.lifecycle.rows import (
+    BUNDLE_KEY,
+    Execution,
+    Key,
+    Pointer,
+    Row,
+    Tally,
+    active_revision,
+    decode_row,
+    live_key,
+    measure_key,
+    member_key,
+)
+from lictor.lifecycle.signals import highest
 from lictor.model.approval import Hold
+from lictor.model.containment import Containment
 from lictor.model.errors import StoreError
+from lictor.model.history import Member, Origin, Total
 from lictor.model.ids import ActionDigest, ExecutionId, HoldId, HumanId, InstanceId, PolicyRevision, RequestId, TaskId
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import ExecutionStarted
 from lictor.model.task import TaskState
+from lictor.pdp.origins.digest import origin_key
 from lictor.ports import Batch, Payload, Receipt, StoredEntry
 from lictor.records.checkpoint import VerifierKey
 from lictor.stores.commit import entries_of
 from lictor.stores.group import SELECT_ROW
+from lictor.stores.jobs import Job
+from lictor.stores.known import KnownRows, Scope
 from lictor.stores.rebuild import Difference
-from lictor.stores.sealing import unseal
+from lictor.stores.sealing import new_key, unseal
 from lictor.stores.snapshot import LogSnapshot
 from lictor.stores.sqlite_schema import Log, check, connect, prepare
-from lictor.stores.writer import Job, Writer
+from lictor.stores.wal_index import WalIndex
+from lictor.stores.writer import Writer
 
 _PAGE: Final = 512
 """Entries read at a time: between two pages no snapshot is held."""
 
 _SELECT_LIST: Final = "SELECT kind, id, status, owner, at_ms, body FROM rows WHERE "
+_SELECT_SCOPE: Final = f"{_SELECT_LIST} kind = ? AND id >= ? AND id < ? LIMIT ?"
 _NEWEST: Final = " ORDER BY at_ms DESC, id DESC LIMIT ?"
 
 
@@ -82,7 +104,8 @@ class SqliteStore:
         except BaseException:
             self._close_reader()
             raise
-        self._writer = Writer(self._log, Limits().record_queue if queue_limit is None else queue_limit)
+        self._known = KnownRows(WalIndex.find(path), self._read_row, self._read_scope)
+        self._writer = Writer(self._log, self._known, Limits().record_queue if queue_limit is None else queue_limit)
 
     @staticmethod
     def open_unverified(path: Path) -> LogSnapshot:
@@ -113,7 +136,7 @@ class SqliteStore:
 
     def task(self, task: TaskId) -> TaskState | None:
         """See `RecordStore.task`."""
-        row = self._row(("task", task))
+        row = self._known.get(("task", task))
         return row.body if row is not None and isinstance(row.body, TaskState) else None
 
     def task_by_token(self, token_digest: str) -> TaskState | None:
@@ -126,6 +149,10 @@ class SqliteStore:
         rows = self._list(f"{_SELECT_LIST} kind = 'task' {_NEWEST}", -1)
         return [row.body for row in rows if isinstance(row.body, TaskState)]
 
+    def containments(self) -> Sequence[Containment]:
+        """See `RecordStore.containments`."""
+        return in_force(self._known.get)
+
     def approver_by_secret(self, secret_digest: str) -> HumanId | None:
         """See `RecordStore.approver_by_secret`."""
         target = self._target(("secret", secret_digest))
@@ -137,13 +164,14 @@ class SqliteStore:
 
     def hold(self, hold: HoldId) -> Hold | None:
         """See `RecordStore.hold`."""
-        row = self._row(("hold", hold))
+        row = self._known.get(("hold", hold))
         return row.body if row is not None and isinstance(row.body, Hold) else None
 
     def live_hold(self, task: TaskId, digest: ActionDigest) -> Hold | None:
         """See `RecordStore.live_hold`."""
-        target = self._target(live_key(task, digest))
-        return None if target is None else self.hold(HoldId(target))
+        # Asked before every call, and nearly always there is none: known without a query while all of the task's are.
+        row = self._known.scoped(live_key(task, digest))
+        return self.hold(HoldId(row.body.target)) if row is not None and isinstance(row.body, Pointer) else None
 
     def holds(self, *, pending_only: bool = False, limit: int = 200) -> Sequence[Hold]:
         """See `RecordStore.holds`."""
@@ -164,7 +192,7 @@ class SqliteStore:
 
     def execution_outcome(self, execution: ExecutionId) -> str | None:
         """See `RecordStore.execution_outcome`."""
-        row = self._row(("execution", execution))
+        row = self._known.get(("execution", execution))
         return None if row is None else row.status
 
     # -- payloads and bundles --------------------------------------------------------------------------------------------
@@ -197,9 +225,42 @@ class SqliteStore:
         # The write-ahead log still holds the page with the key until it is moved and cut.
         self._write(erase, after="PRAGMA wal_checkpoint(TRUNCATE)")
 
+    def fresh_key(self) -> bytes:
+        """See `RecordStore.fresh_key`."""
+        return new_key()
+
+    def origin_key(self, root: TaskId) -> bytes | None:
+        """See `RecordStore.origin_key`."""
+        found = self._all("SELECT key FROM task_keys WHERE task = ?", root)
+        return origin_key(found[0][0]) if found else None
+
+    def origin(self, root: TaskId, digest: str) -> Origin | None:
+        """See `RecordStore.origin`; read anew each time: a task has thousands of them, and most are never asked for."""
+        row = self._read_row(origin_row(root, digest))
+        return row.body if row is not None and isinstance(row.body, Origin) else None
+
+    def signal(self, root: TaskId, kind: str) -> int | None:
+        """See `RecordStore.signal`."""
+        return highest(self._known.get, root, kind)
+
+    def measure(self, key: str) -> Total | None:
+        """See `RecordStore.measure`."""
+        row = self._known.get(measure_key(key))
+        return row.body if row is not None and isinstance(row.body, Total) else None
+
+    def member(self, key: str, member: str) -> Member | None:
+        """See `RecordStore.member`."""
+        row = self._known.get(member_key(key, member))
+        return row.body if row is not None and isinstance(row.body, Member) else None
+
+    def spilled(self, root: TaskId) -> tuple[str, ...]:
+        """See `RecordStore.spilled`."""
+        row = self._known.get(tally_row(root))
+        return row.body.spilled if row is not None and isinstance(row.body, Tally) else ()
+
     def revision(self) -> PolicyRevision | None:
         """See `RecordStore.revision`."""
-        return active_revision(self._row(BUNDLE_KEY))
+        return active_revision(self._known.get(BUNDLE_KEY))
 
     def keep_bundle(self, revision: PolicyRevision, files: dict[str, bytes]) -> None:
         """See `RecordStore.keep_bundle`.
@@ -261,6 +322,7 @@ class SqliteStore:
         if not self._closed:
             self._closed = True
             self._writer.close()
+            self._known.close()
             self._close_reader()
 
     def __enter__(self) -> Self:
@@ -287,15 +349,20 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise _unreadable(error) from error
 
-    def _row(self, key: Key) -> Row | None:
+    def _read_row(self, key: Key) -> Row | None:
         found = self._all(SELECT_ROW, *key)
         return _decode(*key, *found[0]) if found else None
+
+    def _read_scope(self, kind: str, prefix: str, limit: int) -> Scope:
+        """Rows whose id begins with a text that ends in a space: those up to the character behind the space."""
+        rows = self._list(_SELECT_SCOPE, kind, prefix, f"{prefix[:-1]}!", limit)
+        return {row.id: row for row in rows}
 
     def _list(self, sql: str, *parameters: object) -> list[Row]:
         return [_decode(*columns) for columns in self._all(sql, *parameters)]
 
     def _target(self, key: Key) -> str | None:
-        row = self._row(key)
+        row = self._known.get(key)
         return row.body.target if row is not None and isinstance(row.body, Pointer) else None
 
     def _write(self, change: Callable[[sqlite3.Connection], None], after: str = "") -> None:

@@ -1,9 +1,13 @@
-"""The one thread that writes a SQLite log, with group commit: whatever arrived during the last sync is the next group.
+"""The writer of a SQLite log, with group commit: whatever arrived during the last sync is the next group.
 
 No batch size to tune, and nobody who waits is kept waiting for company; only a patient batch is, for `PATIENCE_S` at most
-(ADR 0006). What a failure means: every waiter of the group gets `cannot_record`, so none of their actions
-runs; the connection is thrown away, and the next group reads the head anew before it writes. Nothing is ever tried again by
-itself: after a failed sync only the caller knows whether it still wants to.
+(ADR 0006). A thread writes. One caller alone, while the disk is known to be quick, is served on its own event loop instead:
+handing over and waking up would cost it more than the sync does. A loop waits for the disk that way for one commit at most;
+it never waits for another process's transaction.
+
+What a failure means: every waiter of the group gets `cannot_record`, so none of their actions runs; the connection is thrown
+away, and the next group reads the head anew before it writes. Nothing is ever tried again by itself: after a failed sync only
+the caller knows whether it still wants to.
 
 It refuses to know what records mean.
 """
@@ -11,14 +15,16 @@ It refuses to know what records mean.
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Sequence
+import time
 from queue import Empty, SimpleQueue
 from typing import Final
 
 from lictor.model.errors import LictorError, StoreError
 from lictor.model.reasons import Reason
-from lictor.ports import Batch, Receipt
+from lictor.stores import sqlite_schema
 from lictor.stores.group import Cache, Group
+from lictor.stores.jobs import Job, settle, settle_here
+from lictor.stores.known import KnownRows
 from lictor.stores.sqlite_schema import Log, check, connect
 
 MAX_GROUP: Final = 1024
@@ -30,42 +36,40 @@ CHECKPOINT_BUSY: Final = 64 * 1024 * 1024
 PATIENCE_S: Final = 0.005
 """How long a patient batch waits for another to ride with: longer than an agent's next call takes to arrive, where every call
 would otherwise wait for the sync of the outcome before it (ADR 0006)."""
+SHORT_S: Final = 0.0015
+"""A commit that took no longer is short: an event loop may stand still for one."""
+SHORT_RUN: Final = 8
+"""Short commits in a row after which the next may stop its caller's loop. A long one begins the count anew."""
 
+_BUSY_STEP_S: Final = 0.001
 _REMEDY: Final = "free space on the disk and check that the state folder can be written; nothing runs until then"
 
 
-class Job:
-    """A batch and who waits for it."""
-
-    __slots__ = ("batch", "entries", "future", "loop", "outcome")
-
-    def __init__(self, batch: Batch, entries: list[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        self.batch = batch
-        self.entries = entries
-        self.loop = loop
-        self.future: asyncio.Future[Receipt] = loop.create_future()
-        self.outcome: Receipt | LictorError | None = None
-
-
 class Writer:
-    """Takes jobs from any thread and settles their futures on their own loops. Started by the first job."""
+    """Takes jobs from any thread and settles their futures on their own loops. Its thread is started by the first job."""
 
-    def __init__(self, log: Log, queue_limit: int) -> None:
+    def __init__(self, log: Log, known: KnownRows, queue_limit: int) -> None:
         self._log = log
+        self._known = known
         self._limit = queue_limit
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._tick: list[Job] = []
         self._patient: list[Job] = []
         self._lock = threading.Lock()
+        self._turn = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
         self._put = 0
         self._taken = 0
+        self._queued = 0
+        self._served = 0
+        self._short = 0
         self._connection: sqlite3.Connection | None = None
         self._cache = Cache()
         self._unmoved = 0
 
     def put(self, job: Job) -> None:
-        """Queue a job.
+        """Take a job, from the thread of its loop.
 
         Raises:
             StoreError: `cannot_record`: closed; `overloaded`: too many records wait already.
@@ -84,9 +88,11 @@ class Writer:
             self._put += count
             if job.batch.patient:
                 self._wait_for_company(job)
+            elif self._short >= SHORT_RUN and self._queued == self._served:
+                self._wait_for_the_tick(job)
             else:
                 self._hurry()
-                self._queue.put(job)
+                self._enqueue(job)
 
     def _wait_for_company(self, job: Job) -> None:
         """Keep a patient job aside until another comes, or until its time is up."""
@@ -99,11 +105,27 @@ class Writer:
         with self._lock:
             self._hurry()
 
+    def _wait_for_the_tick(self, job: Job) -> None:
+        """Find out who else comes in this turn of the loop: a group is for the thread, a single one for `_serve`."""
+        if self._tick and self._tick[-1].loop is not job.loop:
+            self._hurry()  # of a loop that has ended, or of another thread's: not ours to serve
+            self._enqueue(job)
+            return
+        if not self._tick:
+            job.loop.call_soon(self._serve)
+        self._tick += self._patient
+        self._patient = []
+        self._tick.append(job)
+
     def _hurry(self) -> None:
         """Queue what was kept aside, in order; called with the lock."""
-        waiting, self._patient = self._patient, []
+        waiting, self._tick, self._patient = self._tick + self._patient, [], []
         for job in waiting:
-            self._queue.put(job)
+            self._enqueue(job)
+
+    def _enqueue(self, job: Job) -> None:
+        self._queued += 1
+        self._queue.put(job)
 
     def close(self) -> None:
         """Write what waits, then end the thread. Idempotent."""
@@ -114,6 +136,38 @@ class Writer:
             self._queue.put(None)
             self._thread.join()
 
+    # -- on the loop of the only caller ------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """Commit what came in this turn: here if that is one batch for which somebody waits, else in the thread."""
+        with self._lock:
+            jobs = self._tick
+            if not jobs or jobs[-1].loop is not asyncio.get_running_loop():
+                return  # queued meanwhile, and another loop's turn has begun
+            # A loop must not open a file and read it either, so the connection is there already.
+            alone = sum(not job.batch.patient for job in jobs) == 1 and self._queued == self._served
+            if not alone or self._connection is None or not self._turn.acquire(blocking=False):
+                self._hurry()
+                return
+            self._tick = []
+        # New jobs of this loop come after us; those of other loops queue for the thread, which waits for its turn.
+        try:
+            done = self._commit(jobs, wait=False)
+        except BaseException:
+            settle_here(jobs)
+            raise
+        finally:
+            self._turn.release()
+        with self._lock:
+            if not done:  # another process writes: only the thread may wait for it. They stay in front.
+                self._tick = jobs + self._tick
+                self._hurry()
+                return
+            self._taken += sum(len(job.entries) for job in jobs)
+            if self._unmoved >= CHECKPOINT_IDLE:
+                self._queue.put(None)
+        settle_here(jobs)
+
     # -- the thread ----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
@@ -121,14 +175,21 @@ class Writer:
         while running:
             jobs, running = self._next()
             if jobs:
-                self._commit(jobs)
-                self._taken += sum(len(job.entries) for job in jobs)
-                _settle(jobs)
-                self._move()
-        self._drop()
+                with self._turn:
+                    self._commit(jobs, wait=True)
+                    self._taken_by_thread(jobs)
+                settle(jobs)  # not in our turn: who wakes up alone takes the next
+            self._move()
+        with self._turn:
+            self._drop()
+
+    def _taken_by_thread(self, jobs: list[Job]) -> None:
+        with self._lock:
+            self._served += len(jobs)
+            self._taken += sum(len(job.entries) for job in jobs)
 
     def _next(self) -> tuple[list[Job], bool]:
-        """The jobs that wait, at least one; and whether more may come."""
+        """The jobs that wait; and whether more may come. None in the queue says: look up."""
         jobs: list[Job] = []
         job = self._queue.get()
         while job is not None:
@@ -139,12 +200,18 @@ class Writer:
                 job = self._queue.get_nowait()
             except Empty:
                 return jobs, True
-        return jobs, False
+        return jobs, not (self._closed and self._queue.empty())
 
-    def _commit(self, jobs: list[Job]) -> None:
-        """Give every job its outcome."""
+    # -- in turn, on either --------------------------------------------------------------------------------------------
+
+    def _commit(self, jobs: list[Job], *, wait: bool) -> bool:
+        """Give every job its outcome. False: another process writes, and it was not to be waited for; nothing happened."""
+        start = time.perf_counter()
+        short = False
         try:
-            self._transaction(jobs)
+            if not self._transaction(jobs, wait=wait):
+                return False
+            short = time.perf_counter() - start <= SHORT_S
         except LictorError as error:
             self._fail(jobs, error)
         except (sqlite3.Error, OSError) as error:
@@ -152,12 +219,21 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - a defect of ours must reach the waiters, not end the thread
             message = f"defect while recording: {type(error).__name__}: {str(error)!r:.160}"
             self._fail(jobs, StoreError(Reason.CANNOT_RECORD, message), error)
+        except (
+            BaseException
+        ) as error:  # an interrupt on the loop's thread: the next group must not find us in a transaction
+            self._fail(jobs, StoreError(Reason.CANNOT_RECORD, "interrupted while recording"), error)
+            raise
+        self._short = self._short + 1 if short else 0
+        return True
 
-    def _transaction(self, jobs: list[Job]) -> None:
+    def _transaction(self, jobs: list[Job], *, wait: bool) -> bool:
         connection = self._connection or self._open()
         cursor = connection.cursor()
-        cursor.execute("BEGIN IMMEDIATE")
+        if not _begin(cursor, wait=wait):
+            return False
         self._cache.refresh(cursor)
+        before = self._known.begin()
         group = Group(cursor, self._cache, self._log)
         for job in jobs:
             try:
@@ -167,17 +243,33 @@ class Writer:
         if group.empty:
             cursor.execute("ROLLBACK")
             self._cache.version = None  # a task key that was made for nothing must not be used
-            return
+            self._known.publish(before, {}, before)
+            return True
         group.write()
         cursor.execute("COMMIT")
         group.committed()
+        self._publish(cursor, before, group)
         self._unmoved += group.written
+        return True
+
+    def _publish(self, cursor: sqlite3.Cursor, before: bytes, group: Group) -> None:
+        """Hand our changes to the readers, unless somebody else's may be among those between the two stamps."""
+        after = self._known.now()
+        try:
+            alone = bool(before and after) and self._cache.is_current(cursor)
+        except sqlite3.Error:  # what is committed stays committed
+            alone = False
+        if alone:
+            self._known.publish(before, group.changes, after)
+        else:
+            self._known.forget()
 
     def _open(self) -> sqlite3.Connection:
         """A connection whose log was checked: it may have changed, or been damaged, since the last one was dropped."""
         connection = connect(self._log.path)
         try:
             check(connection, self._log)
+            connection.execute("PRAGMA busy_timeout=0")  # `_begin` waits, where waiting is allowed
         except BaseException:
             connection.close()
             raise
@@ -193,6 +285,7 @@ class Writer:
     def _drop(self) -> None:
         """Close the connection; an open transaction is rolled back with it, and the next group starts from what is on disk."""
         connection, self._connection, self._cache = self._connection, None, Cache()
+        self._known.forget()
         if connection is None:
             return
         try:
@@ -207,26 +300,36 @@ class Writer:
 
     def _move(self) -> None:
         """Move the write-ahead log into the file, preferably while nobody waits: it costs two syncs (facts 6, "the tail")."""
-        idle = self._queue.empty()
-        if self._connection is None or self._unmoved < (CHECKPOINT_IDLE if idle else CHECKPOINT_BUSY):
+        if self._unmoved < (CHECKPOINT_IDLE if self._queue.empty() else CHECKPOINT_BUSY):
             return
-        self._unmoved = 0
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        except sqlite3.Error:
-            self._drop()  # what was acknowledged is in the write-ahead log; the next group finds out what is wrong
+        with self._turn:
+            if self._connection is None:
+                return
+            self._unmoved = 0
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            except sqlite3.Error:
+                self._drop()  # what was acknowledged is in the write-ahead log; the next group finds out what is wrong
 
 
-def _settle(jobs: Sequence[Job]) -> None:
-    """Wake the waiters: one call for each loop. A waiter that has gone changes nothing: its records stay."""
-    loops: dict[asyncio.AbstractEventLoop, list[Job]] = {}
-    for job in jobs:
-        loops.setdefault(job.loop, []).append(job)
-    for loop, own in loops.items():
+def _begin(cursor: sqlite3.Cursor, *, wait: bool) -> bool:
+    """Begin to write, once no other process does; False when one does and it is not to be waited for.
+
+    Raises:
+        sqlite3.Error: it cannot be begun, or not within `BUSY_S`.
+    """
+    give_up = time.monotonic() + sqlite_schema.BUSY_S
+    while True:
         try:
-            loop.call_soon_threadsafe(_wake, own)
-        except RuntimeError:  # the loop is closed, and with it everybody who could have waited
-            continue
+            cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or (wait and time.monotonic() >= give_up):
+                raise
+            if not wait:
+                return False
+            time.sleep(_BUSY_STEP_S)
+        else:
+            return True
 
 
 def _close(connection: sqlite3.Connection) -> None:
@@ -234,14 +337,3 @@ def _close(connection: sqlite3.Connection) -> None:
         connection.close()
     except sqlite3.Error:
         return
-
-
-def _wake(jobs: list[Job]) -> None:
-    for job in jobs:
-        future, outcome = job.future, job.outcome
-        if future.done():
-            continue
-        if isinstance(outcome, Receipt):
-            future.set_result(outcome)
-        else:
-            future.set_exception(outcome or StoreError(Reason.CANNOT_RECORD, "the writer gave no answer"))
