@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from lictor.model.ids import PolicyId
-from lictor.pdp import cedar, projection, slicing
+from lictor.pdp import projection, selecting, slicing
 from lictor.pdp.cedar import CedarEngine, Mode
 
 GROUPS = ["g0", 'g"1', "g\n2", "g3"]
@@ -238,17 +238,19 @@ def outcome(verdict):
 def check(case):
     """All three modes answer the same; so does an extra entity that stands for one in the set."""
     texts, world, requests = case
-    full, sliced, projected = engines(texts, world)
+    full, sliced, projected, filtered = engines(texts, world)
     for principal, action, resource, context in requests:
         expected = full.evaluate(principal, action, resource, context)
         assert outcome(sliced.evaluate(principal, action, resource, context)) == outcome(expected)
         assert outcome(projected.evaluate(principal, action, resource, context)) == outcome(expected)
+        assert outcome(filtered.evaluate(principal, action, resource, context)) == outcome(expected)
         assert not (expected.allowed and expected.errors)
         if expected.allowed:
             assert projected.may_permit(principal, action, resource)
     principal, action, _, context = requests[0]
     whole = engines(texts, [*world, EXTRA])[0].evaluate(principal, action, ("Tool", "new"), context)
-    assert outcome(projected.evaluate(principal, action, ("Tool", "new"), context, [EXTRA])) == outcome(whole)
+    for engine in (projected, filtered):
+        assert outcome(engine.evaluate(principal, action, ("Tool", "new"), context, [EXTRA])) == outcome(whole)
 
 
 SETTINGS = settings(
@@ -270,7 +272,7 @@ def no_ancestors(monkeypatch):
 
 def no_action_groups(monkeypatch):
     real = slicing.entity_keys
-    monkeypatch.setattr(cedar, "entity_keys", lambda uid, _: real(uid, ()))
+    monkeypatch.setattr(selecting, "entity_keys", lambda uid, _: real(uid, ()))
 
 
 def no_wildcards(monkeypatch):

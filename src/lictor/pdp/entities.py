@@ -76,6 +76,11 @@ class Directory:
         found = self._entities.get(uid)
         return self._base.get(uid) if found is None and self._base is not None else found
 
+    def attributes(self, uid: Uid) -> Any:
+        """An entity's own attributes as JSON; None where there are none to be seen."""
+        entity = self.get(uid)
+        return None if entity is None else entity.get("attrs")
+
     def ancestors(self, uid: Uid) -> frozenset[Uid]:
         """All an entity is transitively in."""
         found: set[Uid] = set()

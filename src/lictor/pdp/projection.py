@@ -18,7 +18,9 @@ from lictor.pdp.schematext import Attribute, Named, RecordOf, SetOf, Type
 MAX_LONG: Final = 2**63 - 1
 MIN_LONG: Final = -(2**63)
 
-_MOMENT: Final = re.compile(r"(\d{4}-\d\d-\d\d)T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{3})?Z", re.ASCII)
+_MOMENT: Final = re.compile(
+    r"((?!0000)\d{4}-(?:0[1-9]|1[0-2])-(\d\d))T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{3})?Z", re.ASCII
+)
 
 
 class Reads:
@@ -134,16 +136,30 @@ def narrow(type_: RecordOf, reads: Reads) -> tuple[RecordOf, Step]:
 
 
 def _projector(steps: Mapping[str, Step], checks: Mapping[str, Step], required: frozenset[str]) -> Step:
+    # The three plain types are checked without a call: this runs for every fact of every request.
+    plain: dict[str, Any] = {name: _PLAIN[check] for name, check in checks.items() if check in _PLAIN}
+    whole = frozenset(name for name, step in steps.items() if step is _same)
+
     def project(value: Any) -> dict[str, Any]:
         if type(value) is not dict or not required <= value.keys():
             raise Unfit
         sent: dict[str, Any] = {}
         for name, item in value.items():
-            step = steps.get(name)
-            if step is None:
-                checks[name](item)  # KeyError: undeclared
+            if name in plain:
+                kind = plain[name]
+                if type(item) is not kind:
+                    raise Unfit
+                if kind is str:
+                    if not item.isascii():
+                        item.encode()  # see `_check_string`
+                elif kind is int and not MIN_LONG <= item <= MAX_LONG:
+                    raise Unfit
+            elif name in checks:
+                checks[name](item)
+            elif name in whole:
+                sent[name] = item
             else:
-                sent[name] = item if step is _same else step(item)
+                sent[name] = steps[name](item)  # KeyError: undeclared
         return sent
 
     return project
@@ -170,7 +186,8 @@ def _set_checker(element: Step) -> Step:
         if type(value) is not list:
             raise Unfit
         for item in value:
-            element(item)
+            if element is not _check_string or type(item) is not str or not item.isascii():
+                element(item)
 
     return check
 
@@ -201,9 +218,11 @@ def _check_datetime(value: Any) -> None:
     match = _MOMENT.fullmatch(call["arg"])
     if match is None:
         raise Unfit
-    date.fromisoformat(match[1])  # the thirty-first of February is a ValueError
+    if not "01" <= match[2] <= "28":
+        date.fromisoformat(match[1])  # the thirty-first of February is a ValueError
 
 
+_PLAIN: Final[Mapping[Step, type]] = {_check_string: str, _check_long: int, _check_bool: bool}
 _PRIMITIVE: Final[Mapping[str, Step]] = {
     "String": _check_string,
     "Long": _check_long,

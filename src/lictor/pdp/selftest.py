@@ -132,6 +132,22 @@ def _checks() -> Iterator[tuple[tuple[Policy, ...], tuple[_Ask, ...]]]:
     )
     absent = _like(_attr(_attr(_CONTEXT, "args"), "path"), "/etc/")
     yield (permit, _policy("forbid", when=absent)), (_Ask(name="S1 absent attribute"),)
+    labelled = {"contains": {"left": _attr(_CONTEXT, "labels"), "right": {"Value": "secret"}}}
+    yield (
+        (permit, _policy("forbid", when=labelled)),
+        (
+            _Ask(name="a fact that leaves a forbid out", allowed=True),
+            _Ask(name="a fact that lets a forbid stay", context={"labels": ["x", "secret"]}),
+        ),
+    )
+    costly = {"&&": {"left": {">": {"left": _attr(_CONTEXT, "amount"), "right": {"Value": 5}}}, "right": absent}}
+    yield (
+        (permit, _policy("forbid", when=costly)),
+        (
+            _Ask(name="a part that errs and is not reached", allowed=True),
+            _Ask(name="S1 a part that errs and is reached", context={"amount": 6}),
+        ),
+    )
     total = {"+": {"left": _attr(_CONTEXT, "amount"), "right": _attr({"Var": "principal"}, "budget")}}
     yield (
         (permit, _policy("forbid", when={">": {"left": total, "right": {"Value": 500}}})),

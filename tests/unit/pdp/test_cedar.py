@@ -64,7 +64,7 @@ def policies(text):
     return {PolicyId(k): v for k, v in json.loads(cedarpy.policies_to_json_str(text))["staticPolicies"].items()}
 
 
-def engine(text, mode=Mode.PROJECTED, schema=SCHEMA, entities=ENTITIES):
+def engine(text, mode=Mode.FILTERED, schema=SCHEMA, entities=ENTITIES):
     return CedarEngine(policies(text), schema, entities, mode=mode)
 
 
@@ -252,7 +252,9 @@ def test_s7_one_place_builds_entities():
         for path in SRC.rglob("*.py")
         if pattern.search(path.read_text())
     }
-    assert found == {"pdp/cedar.py": ["Entities.from_json_str", "is_authorized", "is_authorized"]}
+    asking = found.pop("pdp/asking.py")
+    assert asking.count("Entities.from_json_str") == 1, "for the questions by which it checks itself"
+    assert found == {"pdp/cedar.py": ["Entities.from_json_str"]}
 
 
 def test_s8_second_pass_is_bounded_by_named_groups():
@@ -471,7 +473,7 @@ def test_a_panic_is_a_deny(monkeypatch):
     def explode(*_):
         raise Panic("boom")
 
-    monkeypatch.setattr("lictor.pdp.cedar.is_authorized_batch", explode)
+    monkeypatch.setattr("lictor.pdp.asking.chosen", lambda: explode)
     verdict = engine(PERMIT).evaluate(AGENT, "fs/a", TOOL, CONTEXT)
     assert verdict == Verdict(False, (), ("Panic: boom",))
 
@@ -487,14 +489,17 @@ def test_c2_syntax_tree_never_meets_a_long_chain():
 
 
 def test_slices_are_bounded(monkeypatch):
-    """However many classes of requests there are, only so many slices are kept, and dropped ones answer again."""
-    monkeypatch.setattr("lictor.pdp.cedar.MAX_SLICES", 2)
+    """However many classes of requests there are, only so much is kept, and what was dropped answers again."""
+    monkeypatch.setattr("lictor.pdp.selecting.MAX_SLICED", 40)
+    monkeypatch.setattr("lictor.pdp.selecting.MAX_COMPILED", 40)
     groups = [
-        {"uid": {"type": "Agent", "id": f"n{n}"}, "attrs": {"status": "", "budget": n}, "parents": []} for n in range(6)
+        {"uid": {"type": "Agent", "id": f"n{n}"}, "attrs": {"status": "", "budget": n}, "parents": []}
+        for n in range(20)
     ]
-    text = "".join(f'permit(principal == Agent::"n{n}", action, resource);' for n in range(6))
+    text = "".join(f'permit(principal == Agent::"n{n}", action, resource);' for n in range(20))
     subject = engine(text, entities=[*ENTITIES, *groups])
     for _ in range(2):
-        for n in range(6):
+        for n in range(20):
             assert subject.evaluate(("Agent", f"n{n}"), "fs/a", TOOL, CONTEXT).determining == (f"policy{n}",)
-            assert len(subject._views) <= 2
+            assert subject._selector.slices.weight <= 40
+            assert subject._selector.views.weight <= 40

@@ -1,0 +1,213 @@
+"""From a request to what it is evaluated with: its slice by scope, its candidates by facts, and these compiled and kept.
+
+What is kept follows from the policies alone and is bounded by weight. Somebody who makes up new facts for every call gets the
+whole slice, which is always right: whether a set is compiled is a matter of cost only. Refuses to know answers.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from cedarpy import pst
+
+from lictor.model.ids import PolicyId
+from lictor.pdp import slicing
+from lictor.pdp.entities import Directory
+from lictor.pdp.kept import Kept
+from lictor.pdp.necessity import Needs, common_type, needs
+from lictor.pdp.prefilter import Cell, Prefilter
+from lictor.pdp.schematext import SchemaShape
+from lictor.pdp.slicing import Indexed, Keys, ScopeIndex, Uid, entity_keys
+from lictor.pdp.views import Compiler, View
+
+MAX_COMPILED: Final = 32_768
+"""Weight of the compiled policy sets kept: a policy is 1 (some 4 KiB, 20 us to make again), and each set `SET_WEIGHT` more."""
+MAX_SLICED: Final = 262_144
+"""Weight of the slices kept, which are indexes of some 150 bytes a policy."""
+MAX_ROUTES: Final = 8_192
+"""Triples of principal, action and resource whose slice is remembered, of some 500 bytes each."""
+SET_WEIGHT: Final = 4
+SMALL: Final = 16
+"""Policies that are compiled at first sight: no dearer than evaluating a slice of some hundred."""
+COMPILE_COST: Final = 15
+"""What compiling a policy costs in evaluations of one."""
+MAX_SEEN: Final = 1_024
+"""Candidate sets of one slice that are counted before they are compiled."""
+_ACTION: Final = "Action"
+
+_Key = tuple[str, Keys, Keys]
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The policies whose scopes match one class of requests."""
+
+    entries: tuple[Indexed, ...]
+    filter: Prefilter | None
+    seen: dict[tuple[Cell, ...], int]
+    """How often a candidate set was asked for that is not compiled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where the requests of one principal, action and resource go. All three are declared."""
+
+    key: _Key
+    keys: Mapping[str, Keys]
+    uids: Mapping[str, Uid]
+    request: Mapping[str, dict[str, str]]
+    """Principal, action and resource as the engine takes them."""
+
+
+class Selector:
+    """Chooses what to evaluate, for one policy version over one set of entities."""
+
+    def __init__(
+        self, index: ScopeIndex, shape: SchemaShape, directory: Directory, compiler: Compiler, *, filtering: bool
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            index: of all policies.
+            shape: of the schema.
+            directory: the static entities.
+            compiler: for the same schema.
+            filtering: whether facts leave policies out; for tests that compare.
+        """
+        self._index = index
+        self._shape = shape
+        self._directory = directory
+        self._compiler = compiler
+        self._filtering = filtering
+        self._common = common_type(action.context for action in shape.actions.values() if action.applies is not None)
+        self._needs: dict[PolicyId, Needs | None] = {}
+        self._actions: dict[str, tuple[Keys, Keys]] = {}
+        self._candidates: dict[tuple[str, Keys], tuple[tuple[Indexed, ...], Keys]] = {}
+        self._routes: dict[tuple[Uid, str, Uid], Route] = {}
+        self.slices: Kept[_Key, Slice] = Kept(MAX_SLICED)
+        self.views: Kept[tuple[_Key, tuple[Cell, ...] | None], View] = Kept(MAX_COMPILED)
+
+    def route(self, principal: Uid, action: str, resource: Uid) -> Route | None:
+        """Where a request goes; None if one of the three is not declared."""
+        triple = (principal, action, resource)
+        found = self._routes.get(triple)
+        if found is None and self.declared(*triple):
+            found = self._route(self._directory, *triple)
+            if len(self._routes) >= MAX_ROUTES:
+                self._routes.clear()
+            self._routes[triple] = found
+        return found
+
+    def declared(self, principal: Uid, action: str, resource: Uid) -> bool:
+        """Whether all three are known."""
+        return action in self._shape.actions and principal in self._directory and resource in self._directory
+
+    def view(self, route: Route, context: object) -> View:
+        """What to evaluate for a route and the facts of one request."""
+        found = self.slices.get(route.key) or self._slice(route)
+        if found.filter is None:
+            return self._whole(route.key, found)
+        cells = found.filter.cells(route.keys, route.uids, self._directory.attributes, context)
+        view = self.views.get((route.key, cells))
+        return self._candidate_view(route.key, found, cells) if view is None else view
+
+    def view_over(self, directory: Directory, principal: Uid, action: str, resource: Uid) -> tuple[Route, View]:
+        """The same over other entities on top of the static ones, where facts leave nothing out."""
+        route = self._route(directory, principal, action, resource)
+        found = self.slices.get(route.key) or self._slice(route)
+        return route, self._whole(route.key, found)
+
+    def may_permit(self, principal: Uid, action: str, resource: Uid) -> bool:
+        """See `CedarEngine.may_permit`."""
+        if not self.declared(principal, action, resource):
+            return False
+        keys = self._directory.keys(principal)
+        _, entries = self._classify(action, keys, self._directory.keys(resource))
+        return slicing.may_permit(slicing.for_principal(entries, keys))
+
+    def groups_named(self, action: str, resource: Uid) -> frozenset[str]:
+        """See `CedarEngine.groups_named`."""
+        if action not in self._shape.actions:
+            return frozenset()
+        entries = self._index.select(self._action(action)[0], self._directory.keys(resource))
+        return slicing.groups_named(entry.policy for entry in entries)
+
+    def _route(self, directory: Directory, principal: Uid, action: str, resource: Uid) -> Route:
+        principal_keys, resource_keys = directory.keys(principal), directory.keys(resource)
+        key, _ = self._classify(action, principal_keys, resource_keys)
+        return Route(
+            key=key,
+            keys={"principal": principal_keys, "action": self._action(action)[0], "resource": resource_keys},
+            uids={"principal": principal, "resource": resource},
+            request={
+                "principal": {"type": principal[0], "id": principal[1]},
+                "action": {"type": _ACTION, "id": action},
+                "resource": {"type": resource[0], "id": resource[1]},
+            },
+        )
+
+    def _action(self, action: str) -> tuple[Keys, Keys]:
+        """An action's own keys, and the resource keys its policies ask for."""
+        found = self._actions.get(action)
+        if found is None:
+            groups = self._shape.ancestors(action)
+            keys = entity_keys((_ACTION, action), [(_ACTION, group) for group in groups])
+            found = self._actions[action] = (keys, self._index.resource_keys(keys))
+        return found
+
+    def _classify(self, action: str, principal: Keys, resource: Keys) -> tuple[_Key, tuple[Indexed, ...]]:
+        """What tells this class of requests from others, and the policies whose action and resource scopes match.
+
+        The key holds only what some policy asks for, so there are as many as the policies make, not the agents.
+        """
+        action_keys, asked = self._action(action)
+        resource_key = resource & asked
+        found = self._candidates.get((action, resource_key))
+        if found is None:
+            entries = self._index.select(action_keys, resource)
+            found = self._candidates[(action, resource_key)] = (entries, slicing.principal_keys(entries))
+        return (action, resource_key, principal & found[1]), found[0]
+
+    def _slice(self, route: Route) -> Slice:
+        principal = route.keys["principal"]
+        _, matching = self._classify(route.key[0], principal, route.keys["resource"])
+        entries = slicing.for_principal(matching, principal)
+        usable = Prefilter([self._needed(entry) for entry in entries]) if self._filtering else None
+        found = Slice(entries, usable if usable is not None and usable.of_use else None, {})
+        self.slices.put(route.key, found, len(entries) + SET_WEIGHT)
+        return found
+
+    def _needed(self, entry: Indexed) -> Needs | None:
+        """Found once a policy: a policy for one action is read against its context, any other against what all have."""
+        if entry.id not in self._needs:
+            scope = entry.policy.action
+            shape = self._shape.actions.get(scope.entity.id) if type(scope) is pst.ActionEq else None
+            context = self._common if shape is None or shape.applies is None else shape.context
+            self._needs[entry.id] = needs(entry.policy, context)
+        return self._needs[entry.id]
+
+    def _candidate_view(self, key: _Key, found: Slice, cells: tuple[Cell, ...]) -> View:
+        """Compile a candidate set, or, while that costs more than it has been worth, take the whole slice.
+
+        So whoever makes up new facts for every call pays at most about twice what the whole slice costs, for ever.
+        """
+        at = found.filter.candidates(cells) if found.filter is not None else []
+        many, left_out = len(at), len(found.entries) - len(at)
+        if many > SMALL:
+            seen = found.seen.get(cells, 0) + 1
+            if seen * left_out < COMPILE_COST * many:
+                if len(found.seen) >= MAX_SEEN:
+                    found.seen.clear()
+                found.seen[cells] = seen
+                return self._whole(key, found)
+            found.seen.pop(cells, None)
+        view = self._compiler.compile(key[0], [found.entries[position].policy for position in at])
+        self.views.put((key, cells), view, many + SET_WEIGHT)
+        return view
+
+    def _whole(self, key: _Key, found: Slice) -> View:
+        view = self.views.get((key, None))
+        if view is None:
+            view = self._compiler.compile(key[0], [entry.policy for entry in found.entries])
+            self.views.put((key, None), view, len(found.entries) + SET_WEIGHT)
+        return view
