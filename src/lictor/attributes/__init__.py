@@ -1,0 +1,1 @@
+"""Adapters that look facts up in the world before a decision."""
