@@ -5,10 +5,10 @@ the only place where an approval is spent, a budget is used and a task dies. Thr
 close (R4), budget splitting by parallel calls (HIST).
 """
 
-from collections.abc import Callable
-
 import msgspec
 
+from lictor.lifecycle import bounds, containments, measures, origins, signals
+from lictor.lifecycle.reading import Changes, Changing, Read
 from lictor.lifecycle.rows import BUNDLE_KEY, Body, Execution, Key, Pointer, Row, live_key
 from lictor.lifecycle.table import EXECUTION, HOLD, TASK
 from lictor.model.approval import Hold, HoldStatus
@@ -18,9 +18,14 @@ from lictor.model.record import (
     ApprovalGiven,
     ApproverEnrolled,
     BundleActivated,
+    ContainmentLaid,
+    ContainmentLifted,
+    ContentSeen,
+    ContractSet,
     DecisionMade,
     ExecutionEnded,
     ExecutionStarted,
+    FindingOpened,
     HoldDenied,
     HoldExpired,
     HoldOpened,
@@ -28,15 +33,15 @@ from lictor.model.record import (
     Record,
     RequestReceived,
     RequestRefused,
+    SignalObserved,
+    SignalRefused,
     TaskClosed,
     TaskOpened,
     ToolQuarantined,
 )
 from lictor.model.task import TaskState, TaskStatus
 
-Read = Callable[[Key], Row | None]
-Changes = dict[Key, Row | None]
-"""New rows by key; None removes the row."""
+__all__ = ["Changes", "Read", "fold"]
 
 
 def fold(read: Read, record: Record, at_ms: int) -> Changes:
@@ -51,11 +56,23 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
         case ExecutionStarted():
             return _start(read, record, at_ms)
         case ExecutionEnded():
-            return _end(read, record)
+            return _end(read, record, at_ms)
+        case ContentSeen():
+            return origins.shown(read, record)
         case TaskOpened():
             return _open_task(read, record)
         case TaskClosed():
             return _close_task(read, record)
+        case SignalObserved():
+            return signals.observed(read, record, at_ms)
+        case SignalRefused() | FindingOpened():
+            return {}
+        case ContractSet():
+            return bounds.bound(read, record)
+        case ContainmentLaid():
+            return containments.laid(read, record, at_ms)
+        case ContainmentLifted():
+            return containments.lifted(read, record, at_ms)
         case ApproverEnrolled():
             return _enrol(read, record, at_ms)
         case BundleActivated():
@@ -78,13 +95,20 @@ def _open_task(read: Read, record: TaskOpened) -> Changes:
         key = ("token", record.token)
         _absent(read, key)
         changes[key] = _pointer(key, task.id, task.opened_at_ms)
-    return changes
+    now = Changing(read)
+    now.changes.update(changes)
+    now.changes.update(bounds.opened(now.read, record))
+    now.changes.update(origins.opened(now.read, record))
+    return now.changes
 
 
 def _close_task(read: Read, record: TaskClosed) -> Changes:
     state = _task(read, record.task)
     status = _step(TASK, state.status.value, "close", Reason.TASK_CLOSED, f"task {record.task!r}")
-    return _rows(_task_row(msgspec.structs.replace(state, status=TaskStatus(status))))
+    now = Changing(read)
+    now.changes.update(_rows(_task_row(msgspec.structs.replace(state, status=TaskStatus(status)))))
+    now.changes.update(bounds.closed(now.read, record))
+    return now.changes
 
 
 def _enrol(read: Read, record: ApproverEnrolled, at_ms: int) -> Changes:
@@ -140,7 +164,9 @@ def _end_hold(read: Read, hold_id: str, event: str, *, by: str | None = None, no
 def _start(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
     _absent(read, ("execution", record.execution))
     state = _open_state(read, record.task)
-    changes = _rows(
+    now = Changing(read)
+    changes = now.changes
+    changes |= _rows(
         _task_row(_use(state, record, at_ms)),
         _row(
             ("execution", record.execution),
@@ -152,11 +178,15 @@ def _start(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
     )
     if record.hold is not None:
         changes.update(_consume(read, record, at_ms))
+    changes.update(bounds.used(now.read, record, at_ms))
+    if record.labels:
+        changes.update(bounds.take_labels(now.read, record.task, record.labels))
+    changes.update(measures.start(now.read, record, at_ms))
     return changes
 
 
 def _use(state: TaskState, record: ExecutionStarted, at_ms: int) -> TaskState:
-    """Spend one call and the value, take on the labels; refuse past any limit."""
+    """Spend one call and the value; refuse past any limit."""
     task = state.task
     if at_ms >= task.expires_at_ms:
         raise ConflictError(Reason.TASK_EXPIRED, f"task {task.id!r} has expired")
@@ -168,10 +198,7 @@ def _use(state: TaskState, record: ExecutionStarted, at_ms: int) -> TaskState:
         if record.value < 0 or used > task.budget.value.get(record.currency, 0):
             raise ConflictError(Reason.BUDGET_VALUE, f"task {task.id!r} has no budget left in {record.currency!r}")
         value_used = {**value_used, record.currency: used}
-    labels = state.labels
-    if not set(record.labels).issubset(labels):
-        labels = tuple(sorted({*labels, *record.labels}))
-    return msgspec.structs.replace(state, calls_used=state.calls_used + 1, value_used=value_used, labels=labels)
+    return msgspec.structs.replace(state, calls_used=state.calls_used + 1, value_used=value_used)
 
 
 def _consume(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
@@ -190,17 +217,20 @@ def _consume(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
     return changes
 
 
-def _end(read: Read, record: ExecutionEnded) -> Changes:
+def _end(read: Read, record: ExecutionEnded, at_ms: int) -> Changes:
     row = read(("execution", record.execution))
     if row is None or not isinstance(row.body, Execution):
         raise ConflictError(Reason.CONFLICT, f"no execution {record.execution!r}")
     outcome = _step(EXECUTION, row.status, record.outcome, Reason.CONFLICT, f"execution {record.execution!r}")
     body = msgspec.structs.replace(row.body, outcome=outcome)
-    changes = _rows(msgspec.structs.replace(row, status=outcome, body=body))
+    now = Changing(read)
+    now.changes.update(_rows(msgspec.structs.replace(row, status=outcome, body=body)))
     started = row.body.started
     if outcome == "failed" and started.value:
-        changes.update(_give_back(read, started))
-    return changes
+        now.changes.update(_give_back(now.read, started))
+    now.changes.update(measures.end(now.read, started, record, at_ms))
+    now.changes.update(origins.seen(now.read, started, record))
+    return now.changes
 
 
 def _give_back(read: Read, started: ExecutionStarted) -> Changes:

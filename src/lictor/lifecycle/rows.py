@@ -5,16 +5,20 @@ from typing import Final
 import msgspec
 
 from lictor.model.approval import Hold
+from lictor.model.containment import Containment
+from lictor.model.history import Member, Origin, Taken, Total
 from lictor.model.ids import PolicyRevision
 from lictor.model.record import ExecutionStarted
 from lictor.model.task import TaskState
 
 
-class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Execution(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """One execution: how it started and what became of it (`started` while it is open)."""
 
     started: ExecutionStarted
     outcome: str
+    taken: tuple[Taken, ...] = ()
+    """Where each of its moves was counted, in their order."""
 
 
 class Pointer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -23,7 +27,27 @@ class Pointer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     target: str
 
 
-Body = TaskState | Hold | Execution | Pointer
+class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The highest score of one kind of signal, and the signal it came with."""
+
+    highest: int
+    signal: str
+
+
+class Laid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every restriction in force."""
+
+    laid: tuple[Containment, ...]
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How many values of a tree of tasks are remembered, and the labels of those that were not kept."""
+
+    count: int = 0
+    spilled: tuple[str, ...] = ()
+
+
+Body = TaskState | Hold | Execution | Pointer | Laid | Score | Origin | Tally | Total | Member
 Key = tuple[str, str]
 """(kind, id). Kinds: task, hold, execution; token, secret, approver, live, bundle (pointers)."""
 
@@ -53,6 +77,12 @@ _BODIES: Final[dict[str, type[Body]]] = {
     "approver": Pointer,
     "live": Pointer,
     "bundle": Pointer,
+    "containments": Laid,
+    "signal": Score,
+    "origin": Origin,
+    "origins": Tally,
+    "measure": Total,
+    "member": Member,
 }
 _DECODERS: Final = {kind: msgspec.json.Decoder(body) for kind, body in _BODIES.items()}
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")
@@ -78,7 +108,18 @@ def live_key(task: str, digest: str) -> Key:
     return ("live", f"{task} {digest}")
 
 
+def measure_key(key: str) -> Key:
+    """Key of a measure's row (`Move.key`)."""
+    return ("measure", key)
+
+
+def member_key(key: str, member: str) -> Key:
+    """Key of one value of a distinct count."""
+    return ("member", f"{key} {member}")
+
+
 BUNDLE_KEY: Final[Key] = ("bundle", "active")
+CONTAINMENTS_KEY: Final[Key] = ("containments", "all")
 
 
 def active_revision(row: Row | None) -> PolicyRevision | None:

@@ -18,3 +18,5 @@ class Agent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     review_by_ms: int
     """Milliseconds since the epoch; from then on the agent is refused until reviewed."""
     active: bool = True
+    delegates_to: tuple[AgentId, ...] = ()
+    """Agents that may receive a part of its authority for a part of its task; nobody else."""

@@ -32,6 +32,9 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Allow(_Answer, frozen=True, kw_only=True, tag="allow"):
     """It may run now, once."""
 
+    clauses: tuple[int, ...] = ()
+    """The clause it runs under in the contract of the task and of each of its parents, -1 where there is none."""
+
 
 class Deny(_Answer, frozen=True, kw_only=True, tag="deny"):
     """It may not run; no approval would change that."""

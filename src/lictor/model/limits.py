@@ -60,6 +60,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """An approval not used within this time is worth nothing: the world has moved on."""
     holds_per_task_per_minute: int = 20
     """Against wearing approvers out: above it a call that needs approval is denied."""
+    delegation_depth: int = 4
+    """Links between the agent that asks and the task a person opened: further down nobody oversees anything."""
     task_ttl_s: float = 8 * 3600.0
     """The longest life of a task: one working day."""
 

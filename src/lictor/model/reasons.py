@@ -55,6 +55,9 @@ class Reason(StrEnum):
     TOOL_UNUSABLE = "tool_unusable"
     UNKNOWN_DESTINATION = "unknown_destination"
     UNKNOWN_VALUE = "unknown_value"
+    UNKNOWN_PATH = "unknown_path"
+    UNKNOWN_QUERY = "unknown_query"
+    UNKNOWN_COMMAND = "unknown_command"
     FEATURE_DENIED = "feature_denied"
 
     # -- policy ----------------------------------------------------------------------------------------------------------
@@ -65,6 +68,12 @@ class Reason(StrEnum):
     POLICY_ERROR = "policy_error"
     POLICY_TIMEOUT = "policy_timeout"
     NEEDS_APPROVAL = "needs_approval"
+
+    OUTSIDE_CONTRACT = "outside_contract"
+    CONTRACT_USED = "contract_used"
+    CONTAINED = "contained"
+    DELEGATION = "delegation"
+    UNKNOWN_MEASURE = "unknown_measure"
 
     # -- approval --------------------------------------------------------------------------------------------------------
     ACTION_HASH_MISMATCH = "action_hash_mismatch"

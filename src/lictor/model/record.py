@@ -10,6 +10,9 @@ import msgspec
 
 from lictor.model.action import ActionKind
 from lictor.model.approval import Approval, Hold
+from lictor.model.containment import Containment, Restriction
+from lictor.model.contract import Contract
+from lictor.model.history import Move
 from lictor.model.ids import (
     ActionDigest,
     AgentId,
@@ -26,10 +29,11 @@ from lictor.model.ids import (
     SnapshotDigest,
     TaskId,
 )
+from lictor.model.signal import Signal
 from lictor.model.task import Task
 
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     pass
 
 
@@ -114,6 +118,9 @@ class TaskOpened(_Body, frozen=True, tag="privilege.task_opened"):
     task: Task
     opened_by: str
     token: str = ""
+    contract: Contract | None = None
+    values: tuple[str, ...] = ()
+    """Keyed digests of the values in the trusted text, each after `t` (the text) or `d` (declared)."""
 
 
 class TaskClosed(_Body, frozen=True, tag="privilege.task_closed"):
@@ -121,6 +128,28 @@ class TaskClosed(_Body, frozen=True, tag="privilege.task_closed"):
 
     task: TaskId
     by: str
+
+
+class ContractSet(_Body, frozen=True, tag="privilege.contract_set"):
+    """A task was bound, once, or its contract narrowed or confirmed."""
+
+    task: TaskId
+    contract: Contract
+    by: str
+
+
+class ContainmentLaid(_Body, frozen=True, tag="privilege.containment_laid"):
+    """A restriction came into force."""
+
+    containment: Containment
+
+
+class ContainmentLifted(_Body, frozen=True, tag="privilege.containment_lifted"):
+    """A person took a restriction away."""
+
+    containment: str
+    by: HumanId
+    why: str = ""
 
 
 class ApproverEnrolled(_Body, frozen=True, tag="privilege.approver_enrolled"):
@@ -149,6 +178,30 @@ class ToolQuarantined(_Body, frozen=True, tag="signal.tool_quarantined"):
     live: str
 
 
+class SignalObserved(_Body, frozen=True, tag="signal.observed"):
+    """Somebody observed something about a task. It can only make decisions after it stricter."""
+
+    signal: Signal
+
+
+class SignalRefused(_Body, frozen=True, tag="signal.refused"):
+    """What was sent as a signal could not be read: it counts as none. Its bytes appear as digest only."""
+
+    task: TaskId
+    source: str
+    why: str
+    digest: str
+
+
+class FindingOpened(_Body, frozen=True, tag="signal.finding_opened"):
+    """A signal was strong enough to restrict: somebody has to look."""
+
+    finding: str
+    signal: str
+    task: TaskId
+    restriction: Restriction
+
+
 class ExecutionStarted(_Body, frozen=True, tag="execution.started"):
     """Durable before a byte leaves. Spends the approval, if there is one, in the same commit.
 
@@ -166,6 +219,10 @@ class ExecutionStarted(_Body, frozen=True, tag="execution.started"):
     labels: tuple[str, ...] = ()
     currency: str = ""
     value: int = 0
+    moves: tuple[Move, ...] = ()
+    """The measures this decision read or moves."""
+    clauses: tuple[int, ...] = ()
+    """Index of the contract's clause it runs under, of the task and each of its parents; -1 without a contract."""
 
 
 class ExecutionEnded(_Body, frozen=True, tag="execution.ended"):
@@ -181,6 +238,27 @@ class ExecutionEnded(_Body, frozen=True, tag="execution.ended"):
     sent: str = ""
     result: str = ""
     is_error: bool = False
+    labels: tuple[str, ...] = ()
+    """What content rules found in the result; durable before the agent sees it."""
+    values: tuple[str, ...] = ()
+    """Keyed digests of the values in the result, for origins; durable before the agent sees it.
+
+    `+`: not all were kept. `~` before one: the call itself named it, so the result is no source of it; its labels count.
+    """
+    source: str = ""
+    """Of `values`: `tool:` and the action."""
+
+
+class ContentSeen(_Body, frozen=True, tag="execution.content_seen"):
+    """What a server sent outside a result (a notice, progress, a question): durable before the agent sees it."""
+
+    task: TaskId
+    source: str
+    labels: tuple[str, ...] = ()
+    """Taken on by the task: the catalogue's of what sent it, and what content rules found."""
+    carried: tuple[str, ...] = ()
+    """Labels that the values carry beside these."""
+    values: tuple[str, ...] = ()
 
 
 Record = (
@@ -194,11 +272,18 @@ Record = (
     | HoldRefused
     | TaskOpened
     | TaskClosed
+    | ContractSet
+    | ContainmentLaid
+    | ContainmentLifted
     | ApproverEnrolled
     | BundleActivated
     | ToolQuarantined
+    | SignalObserved
+    | SignalRefused
+    | FindingOpened
     | ExecutionStarted
     | ExecutionEnded
+    | ContentSeen
 )
 
 

@@ -4,6 +4,7 @@ from enum import StrEnum
 
 import msgspec
 
+from lictor.model.contract import Contract
 from lictor.model.ids import AgentId, HumanId, TaskId
 
 
@@ -14,7 +15,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     value: dict[str, int] = {}
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What was granted when the task was opened; never changes. Times are milliseconds since the epoch."""
 
     id: TaskId
@@ -28,6 +29,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     opened_at_ms: int
     expires_at_ms: int
     budget: Budget
+    parents: tuple[TaskId, ...] = ()
+    """The chain it was delegated through, nearest first; empty for a task a person or an application opened."""
+
+    @property
+    def root(self) -> TaskId:
+        """The task at the top of the tree: history is kept there, so that a child starts with it and cannot shed it."""
+        return self.parents[-1] if self.parents else self.id
 
 
 class TaskStatus(StrEnum):
@@ -37,7 +45,7 @@ class TaskStatus(StrEnum):
     CLOSED = "closed"
 
 
-class TaskState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TaskState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A task and what it has used and seen so far."""
 
     task: Task
@@ -46,3 +54,6 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     value_used: dict[str, int] = {}
     labels: tuple[str, ...] = ()
     """Sorted. A label is taken on when an action that yields it *starts*, so a crash cannot lose it."""
+    contract: Contract | None = None
+    contract_used: tuple[int, ...] = ()
+    """Calls used of each clause."""

@@ -1,17 +1,19 @@
 """`decide(request, snapshot) -> Decision`: pure, three-valued, no clock, no I/O.
 
-The answer is the join on `Allow < NeedsApproval < Deny` of structure and policy. Order of the steps:
+The answer is the join on `Allow < NeedsApproval < Deny` of structure, policy and containment. Order of the steps:
 
  1. the snapshot speaks of the bundle in force
  2. the agent is registered, active, owned, reviewed
- 3. the task is open, unexpired, this agent's and this human's, within its calls
+ 3. the task is open, unexpired, this agent's and this human's, within its calls; so is every task it was delegated through
  4. the thing asked for is in the catalogue and its live definition is the pinned one
  5. the arguments are valid against the pinned schema, nothing undeclared
- 6. destination and value, where the catalogue says there are any, can be normalised and are within budget
+ 6. what the catalogue's selectors point at can be normalised, and the value is within budget
  7. an approval, where there is one, is for exactly this action, unexpired, from somebody who may still give it
- 8. policy, pass 1: the real context. Allow -> Allow
- 9. policy, pass 2: the same with a hypothetical approval. Allow -> NeedsApproval, with the smallest sufficient groups
-10. otherwise Deny, with the reasons of pass 1
+ 8. the contract of every task of the chain, where there is one, has a clause for it
+ 9. policy, pass 1, for every agent of the chain: the real context. Allow -> Allow
+10. policy, pass 2: the same with a hypothetical approval. Allow -> NeedsApproval, with the smallest sufficient groups; otherwise
+    Deny, with the reasons of pass 1
+11. restrictions in force raise the answer, and never lower it
 
 Any engine error is a Deny (Cedar skips an erroring forbid: facts S1-S3), and so is anything this module did not foresee.
 """
@@ -21,18 +23,28 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Final, Protocol
 
-from lictor.model.action import ActionKind, ActionRequest
+from lictor.model.action import ActionKind, ActionRequest, action_name
 from lictor.model.agent import Agent
 from lictor.model.approval import Approval
 from lictor.model.catalog import CatalogEntry
+from lictor.model.containment import Restriction
+from lictor.model.content import Content
 from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
 from lictor.model.errors import CallerError
+from lictor.model.history import Measure
 from lictor.model.ids import AgentId, HumanId, PolicyId, PolicyRevision, SnapshotDigest
 from lictor.model.reasons import Reason
+from lictor.model.signal import SignalRule
 from lictor.model.snapshot import Snapshot, snapshot_digest
-from lictor.model.task import TaskState, TaskStatus
-from lictor.pdp import facts
-from lictor.pdp.normalise import Destination, Directory, Value, destination_of, value_of
+from lictor.model.task import TaskState
+from lictor.pdp import containment, facts
+from lictor.pdp.contract import clause_of
+from lictor.pdp.history import history_facts
+from lictor.pdp.measures import Asked, values_of
+from lictor.pdp.normalise import Destination, Directory, Selected, Value, destination_of, select, value_of
+from lictor.pdp.origins.watched import forms_of
+from lictor.pdp.refused import Refused
+from lictor.pdp.standing import check_agent, check_chain, check_task
 
 Entity = tuple[str, str]
 """(type, id)."""
@@ -99,12 +111,6 @@ class Approvers:
         return frozenset(group for groups in self.groups_of.values() for group in groups)
 
 
-class _Refused(Exception):  # noqa: N818 - control flow inside this module only
-    def __init__(self, reason: Reason, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pdp:
     """One bundle revision, compiled. Immutable; a new revision is a new object, swapped as one reference."""
@@ -112,14 +118,29 @@ class Pdp:
     revision: PolicyRevision
     agents: Mapping[AgentId, Agent]
     purposes: frozenset[str]
+    humans: Mapping[HumanId, tuple[str, ...]] = field(default_factory=dict)
+    """Groups of those whom agents work for."""
     approvers: Approvers
     directory: Directory
+    content: Content = Content()
+    """What is looked for in what servers send; no decision reads it."""
     exact: Mapping[tuple[ActionKind, str, str], Offering]
     prefixes: Mapping[str, tuple[tuple[str, Offering], ...]]
     """Resource patterns by server, longest prefix first."""
     engine: Engine
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+    """Running totals over history, by name."""
+    signals: Mapping[str, SignalRule] = field(default_factory=dict)
+    """What signals restrict, by kind."""
     definitions: Mapping[tuple[ActionKind, str, str], Mapping[str, Any]] = field(default_factory=dict)
     """Pinned definitions of tools and prompts, for transports that check headers by them; no decision reads them."""
+
+    def named(self, action: str) -> Offering | None:
+        """The catalogue's entry behind an action's name (`server/tool`)."""
+        return next(
+            (found for (kind, server, name), found in self.exact.items() if action_name(kind, server, name) == action),
+            None,
+        )
 
     def offering(self, kind: ActionKind, server: str, name: str) -> Offering | None:
         """The catalogue's entry for a thing: exact, then, for resources only, the longest prefix. No other matching."""
@@ -134,8 +155,11 @@ class _Ready:
     """A request that passed structure, with its typed context."""
 
     offering: Offering
+    principals: tuple[Entity, ...]
+    """Every agent of the chain, the one that asks first: policy has to allow it for each."""
     context: dict[str, Any]
     approval: Approval | None
+    clauses: tuple[int, ...]
 
 
 def decide(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, *, encoded: bytes | None = None) -> Decision:
@@ -150,8 +174,9 @@ def decide(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, *, encoded: byt
     digest = snapshot_digest(snapshot.encode() if encoded is None else encoded)
     try:
         ready = _structure(pdp, request, snapshot)
-        return _policy(pdp, request, snapshot, digest, ready)
-    except (_Refused, CallerError) as refused:
+        decision = _policy(pdp, request, snapshot, digest, ready)
+        return _contained(pdp, request, snapshot, ready, decision) if snapshot.containments or pdp.signals else decision
+    except (Refused, CallerError) as refused:
         return _deny(pdp, request, digest, refused.reason, errors=(str(refused),))
     except Exception as error:  # noqa: BLE001 - the last door: what nobody foresaw is a deny, and is recorded as such
         return _deny(pdp, request, digest, Reason.INTERNAL, errors=(f"{type(error).__name__}: {error}"[:500],))
@@ -170,57 +195,39 @@ def facts_of(pdp: Pdp, request: ActionRequest) -> tuple[CatalogEntry | None, Des
         return entry, None, None
     arguments = request.arguments.open()
     try:
-        return entry, *_selected(pdp, entry, arguments)
+        destination = destination_of(entry.destination, arguments, pdp.directory) if entry.destination else None
+        return entry, destination, value_of(entry.value, arguments) if entry.value else None
     except CallerError:
         return entry, None, None
 
 
 def _structure(pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> _Ready:
-    """Steps 1-7."""
+    """Steps 1-8."""
     if snapshot.revision != pdp.revision:
-        raise _Refused(Reason.NO_POLICY, "the snapshot speaks of another bundle revision")
-    _check_agent(request, snapshot)
-    state = _check_task(pdp, request, snapshot)
+        raise Refused(Reason.NO_POLICY, "the snapshot speaks of another bundle revision")
+    check_agent(request, snapshot)
+    state = check_task(pdp.purposes, request, snapshot)
+    parents = check_chain(state, snapshot)
     offering = _check_catalogue(pdp, request, snapshot)
     arguments = request.arguments.open()
     offering.check(arguments)
-    destination, value = _selected(pdp, offering.entry, arguments)
-    _check_value(state, value)
+    selected = _selected(pdp, offering.entry, arguments, snapshot)
+    _check_value(state, selected.value)
     encoded = offering.encode(arguments)
     if _weight(request, encoded[0]) > MAX_PARTS:
-        raise _Refused(Reason.TOO_MANY, f"the arguments have more than {MAX_PARTS} parts that policy would read")
-    context = facts.build_context(request, snapshot, state, offering.entry, encoded, destination, value)
+        raise Refused(Reason.TOO_MANY, f"the arguments have more than {MAX_PARTS} parts that policy would read")
+    clauses = _clauses(request, snapshot, (state, *parents), offering.entry, arguments)
+    context = facts.build_context(request, snapshot, (state, *parents), offering.entry, encoded, selected)
+    asked = Asked(
+        request=request, root=state.task.root, entry=offering.entry, arguments=arguments, selected=selected
+    )
+    totals = values_of(pdp.measures, asked, snapshot.measures) if pdp.measures else {}
+    context.update(history_facts(snapshot, request.agent, totals))
     approval = snapshot.approval
     if approval is not None:
         context["approval"] = facts.approval_fact(approval, _check_approval(pdp, request, snapshot, approval))
-    return _Ready(offering, context, approval)
-
-
-def _check_agent(request: ActionRequest, snapshot: Snapshot) -> None:
-    agent = snapshot.agent
-    if agent is None or agent.id != request.agent:
-        raise _Refused(Reason.UNKNOWN_AGENT, f"agent {request.agent!r} is not registered")
-    if not agent.active or not agent.owner:
-        raise _Refused(Reason.AGENT_INACTIVE, f"agent {agent.id!r} is inactive or has no owner")
-    if snapshot.at_ms >= agent.review_by_ms:
-        raise _Refused(Reason.AGENT_REVIEW_OVERDUE, f"agent {agent.id!r} is past its review date")
-
-
-def _check_task(pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> TaskState:
-    state = snapshot.task
-    if state is None or state.task.id != request.task:
-        raise _Refused(Reason.UNKNOWN_TASK, "no such task")
-    if state.task.agent != request.agent or state.task.human != request.human:
-        raise _Refused(Reason.UNKNOWN_TASK, "the task belongs to another agent or human")
-    if state.status is not TaskStatus.OPEN:
-        raise _Refused(Reason.TASK_CLOSED, "the task is closed")
-    if not state.task.opened_at_ms <= snapshot.at_ms < state.task.expires_at_ms:
-        raise _Refused(Reason.TASK_EXPIRED, "the task has expired")
-    if state.task.purpose not in pdp.purposes:
-        raise _Refused(Reason.UNKNOWN_TASK, f"purpose {state.task.purpose!r} is not declared")
-    if state.calls_used >= state.task.budget.calls:
-        raise _Refused(Reason.BUDGET_CALLS, "the task's calls are used up")
-    return state
+    principals = tuple(("Agent", str(link.task.agent)) for link in (state, *parents))
+    return _Ready(offering, principals, context, approval, clauses)
 
 
 _UNKNOWN = {
@@ -236,18 +243,41 @@ PINNED_KINDS = frozenset({ActionKind.TOOL, ActionKind.PROMPT})
 def _check_catalogue(pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> Offering:
     offering = pdp.offering(request.kind, request.server, request.name)
     if offering is None:
-        raise _Refused(_UNKNOWN[request.kind], f"{request.action!r} has no catalogue entry")
+        raise Refused(_UNKNOWN[request.kind], f"{request.action!r} has no catalogue entry")
     if request.kind in PINNED_KINDS:
         if snapshot.definition is None:
-            raise _Refused(_UNKNOWN[request.kind], f"the server does not offer {request.action!r}")
+            raise Refused(_UNKNOWN[request.kind], f"the server does not offer {request.action!r}")
         if offering.entry.pin is None or snapshot.definition != offering.entry.pin:
-            raise _Refused(Reason.TOOL_CHANGED, f"the definition of {request.action!r} is not the pinned one")
+            raise Refused(Reason.TOOL_CHANGED, f"the definition of {request.action!r} is not the pinned one")
     return offering
 
 
-def _selected(pdp: Pdp, entry: CatalogEntry, arguments: dict[str, Any]) -> tuple[Destination | None, Value | None]:
-    destination = destination_of(entry.destination, arguments, pdp.directory) if entry.destination else None
-    return destination, value_of(entry.value, arguments) if entry.value else None
+def _selected(pdp: Pdp, entry: CatalogEntry, arguments: dict[str, Any], snapshot: Snapshot) -> Selected:
+    return select(entry, arguments, pdp.directory, snapshot.resolved)
+
+
+def _clauses(
+    request: ActionRequest,
+    snapshot: Snapshot,
+    chain: tuple[TaskState, ...],
+    entry: CatalogEntry,
+    arguments: dict[str, Any],
+) -> tuple[int, ...]:
+    """The clause each contract of the chain lets the request run under; empty when there is no contract."""
+    if all(link.contract is None for link in chain):
+        return ()
+    named = {name: forms_of(watch, arguments) for name, watch in entry.watch.items()}
+    found = []
+    for link in chain:
+        if link.contract is None:
+            found.append(-1)
+            continue
+        index, fits = clause_of(link.contract, link.contract_used, request.action, named, snapshot.origins)
+        if index < 0:
+            reason = Reason.CONTRACT_USED if fits else Reason.OUTSIDE_CONTRACT
+            raise Refused(reason, f"the contract of task {link.task.id!r} does not cover it")
+        found.append(index)
+    return tuple(found)
 
 
 def _check_value(state: TaskState, value: Value | None) -> None:
@@ -255,29 +285,27 @@ def _check_value(state: TaskState, value: Value | None) -> None:
         return
     used = state.value_used.get(value.currency, 0)
     if used + value.amount > state.task.budget.value.get(value.currency, 0):
-        raise _Refused(Reason.BUDGET_VALUE, f"the task's budget in {value.currency} does not cover it")
+        raise Refused(Reason.BUDGET_VALUE, f"the task's budget in {value.currency} does not cover it")
 
 
 def _check_approval(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, approval: Approval) -> tuple[str, ...]:
     """The groups the approver is still in (OWASP AISVS 9.2.8: bound to the action, 9.2.9: expiring)."""
     if approval.digest != request.digest:
-        raise _Refused(Reason.ACTION_HASH_MISMATCH, "the approval is for another action")
+        raise Refused(Reason.ACTION_HASH_MISMATCH, "the approval is for another action")
     if not approval.given_at_ms <= snapshot.at_ms < approval.expires_at_ms:
-        raise _Refused(Reason.APPROVAL_EXPIRED, "the approval has expired")
+        raise Refused(Reason.APPROVAL_EXPIRED, "the approval has expired")
     if pdp.approvers.four_eyes and approval.approver == request.human:
-        raise _Refused(Reason.APPROVER_IS_REQUESTER, "the approver is the human behind the task")
+        raise Refused(Reason.APPROVER_IS_REQUESTER, "the approver is the human behind the task")
     current = pdp.approvers.groups_of.get(approval.approver, ())
     groups = tuple(sorted(set(approval.groups).intersection(current)))
     if not groups:
-        raise _Refused(Reason.NOT_AN_APPROVER, "the approver is in no group any more")
+        raise Refused(Reason.NOT_AN_APPROVER, "the approver is in no group any more")
     return groups
 
 
 def _policy(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, digest: SnapshotDigest, ready: _Ready) -> Decision:
-    """Steps 8-10."""
-    principal: Entity = ("Agent", request.agent)
-    action, resource = request.action, ready.offering.resource
-    first = pdp.engine.evaluate(principal, action, resource, ready.context)
+    """Steps 9 and 10."""
+    first = _evaluate(pdp, request, ready, ready.context)
     if first.allowed and not first.errors:
         return Allow(
             request=request.digest,
@@ -285,6 +313,7 @@ def _policy(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, digest: Snapsh
             revision=pdp.revision,
             reason=Reason.PERMITTED,
             policies=first.determining,
+            clauses=ready.clauses,
         )
     if first.errors:
         return _deny(pdp, request, digest, Reason.POLICY_ERROR, policies=first.determining, errors=first.errors)
@@ -303,17 +332,64 @@ def _policy(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, digest: Snapsh
     return _deny(pdp, request, digest, reason, policies=first.determining)
 
 
+@dataclass(frozen=True, slots=True)
+class _Together:
+    """The answers for every principal of a chain, joined: allowed by all, and every error of any."""
+
+    allowed: bool
+    determining: tuple[PolicyId, ...]
+    errors: tuple[str, ...]
+
+
+def _evaluate(pdp: Pdp, request: ActionRequest, ready: _Ready, context: dict[str, Any]) -> Verdict:
+    """Policy for every agent of the chain: a child can never do what its parent may not (DESIGN section 4)."""
+    action, resource = request.action, ready.offering.resource
+    if len(ready.principals) == 1:
+        return pdp.engine.evaluate(ready.principals[0], action, resource, context)
+    verdicts = [pdp.engine.evaluate(principal, action, resource, context) for principal in ready.principals]
+    refusing = [verdict for verdict in verdicts if not verdict.allowed] or verdicts
+    return _Together(
+        allowed=all(verdict.allowed for verdict in verdicts),
+        determining=tuple(sorted({policy for verdict in refusing for policy in verdict.determining})),
+        errors=tuple(error for verdict in verdicts for error in verdict.errors),
+    )
+
+
+def _contained(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, ready: _Ready, decision: Decision) -> Decision:
+    """Step 11: restrictions in force raise the answer, and never lower it."""
+    if isinstance(decision, Deny):
+        return decision
+    effect = ready.offering.entry.effect
+    restrictions = containment.restrictions(snapshot.containments, pdp.signals.values(), snapshot.signals, effect)
+    if containment.forbids(restrictions, effect):
+        return _deny(pdp, request, decision.snapshot, Reason.CONTAINED, policies=decision.policies)
+    if isinstance(decision, NeedsApproval) or ready.approval is not None:
+        return decision
+    if Restriction.STEP_UP not in restrictions:
+        return decision
+    groups = tuple((group,) for group in sorted(pdp.approvers.groups))
+    if not groups:
+        return _deny(pdp, request, decision.snapshot, Reason.CONTAINED, policies=decision.policies)
+    return NeedsApproval(
+        request=decision.request,
+        snapshot=decision.snapshot,
+        revision=decision.revision,
+        reason=Reason.CONTAINED,
+        policies=decision.policies,
+        approvers=groups,
+    )
+
+
 def _sufficient(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, ready: _Ready) -> tuple[tuple[str, ...], ...]:
     """The smallest sets of approver groups with which policy would allow; empty when no approval can.
 
     Trusts no annotation: each answer is the engine's. Bounded to the groups that exist and that policy mentions.
     """
-    principal: Entity = ("Agent", request.agent)
     action, resource = request.action, ready.offering.resource
 
     def permits(groups: tuple[str, ...]) -> bool:
         approval = facts.hypothetical_approval(request, snapshot.at_ms, groups)
-        verdict = pdp.engine.evaluate(principal, action, resource, {**ready.context, "approval": approval})
+        verdict = _evaluate(pdp, request, ready, {**ready.context, "approval": approval})
         return verdict.allowed and not verdict.errors
 
     existing = pdp.approvers.groups

@@ -13,15 +13,20 @@ from lictor.model.approval import Approval
 from lictor.model.catalog import CatalogEntry
 from lictor.model.snapshot import Snapshot
 from lictor.model.task import TaskState
-from lictor.pdp.normalise import Destination, Value
+from lictor.pdp.command import CEDAR_TYPE as COMMAND_TYPE
+from lictor.pdp.normalise import Selected
+from lictor.pdp.normalise.path import PATH_TYPE
+from lictor.pdp.normalise.target import DESTINATION_TYPE, GIT_TYPE
+from lictor.pdp.sql import CEDAR_TYPE as SQL_TYPE
 
 COMMON_CONTEXT: Final = (
     "input_opaque: Bool, "
     "digest: String, "
     "task: {purpose: String, calls: Long, age_s: Long}, "
-    "user: {id: String}, "
+    "user: {id: String, groups: Set<String>}, "
     "effect: {class: String, reversible: Bool, idempotent: Bool}, "
-    "destination?: {scheme: String, host: String, port: Long, directory: Set<String>, external: Bool}, "
+    f"destination?: {DESTINATION_TYPE}, git?: {GIT_TYPE}, path?: {PATH_TYPE}, sql?: {SQL_TYPE}, "
+    f"command?: {COMMAND_TYPE}, "
     "value?: {amount: Long, currency: String, task_total: Long}, "
     "labels: Set<String>, "
     "now: datetime, "
@@ -47,13 +52,13 @@ def _second(whole: int) -> str:
 def build_context(
     request: ActionRequest,
     snapshot: Snapshot,
-    state: TaskState,
+    chain: tuple[TaskState, ...],
     entry: CatalogEntry,
     encoded: tuple[dict[str, Any], bool],
-    destination: Destination | None,
-    value: Value | None,
+    selected: Selected,
 ) -> dict[str, Any]:
-    """The context of one request, without approval."""
+    """The context of one request, without approval. `chain` is the task and its parents, nearest first."""
+    state = chain[0]
     context: dict[str, Any] = {
         "input": encoded[0],
         "input_opaque": encoded[1],
@@ -63,19 +68,13 @@ def build_context(
             "calls": state.calls_used + 1,
             "age_s": max(0, snapshot.at_ms - state.task.opened_at_ms) // 1_000,
         },
-        "user": {"id": state.task.human},
+        "user": {"id": state.task.human, "groups": list(snapshot.human_groups)},
         "effect": {"class": entry.effect.value, "reversible": entry.reversible, "idempotent": entry.idempotent},
-        "labels": families(state.labels),
+        "labels": families(tuple(label for link in chain for label in link.labels)),
         "now": moment(snapshot.at_ms),
     }
-    if destination is not None:
-        context["destination"] = {
-            "scheme": destination.scheme,
-            "host": destination.host,
-            "port": destination.port,
-            "directory": list(destination.directory),
-            "external": destination.external,
-        }
+    context.update(selected.records())
+    value = selected.value
     if value is not None:
         used = state.value_used.get(value.currency, 0)
         context["value"] = {"amount": value.amount, "currency": value.currency, "task_total": used + value.amount}

@@ -10,10 +10,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+from lictor.lifecycle.measures import Moved
 from lictor.model.action import ActionRequest
 from lictor.model.approval import Hold, HoldStatus
 from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
 from lictor.model.errors import ConflictError, LictorError, StoreError
+from lictor.model.history import Origin
 from lictor.model.ids import DecisionId, DefinitionDigest, ExecutionId, HoldId, InstanceId, TaskId
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
@@ -28,10 +30,16 @@ from lictor.model.record import (
     RequestReceived,
 )
 from lictor.model.snapshot import Snapshot
+from lictor.model.task import TaskState
 from lictor.pdp.decide import Pdp, decide, facts_of
-from lictor.ports import Batch, Clock, Ids, Payload, Receipt, RecordStore
+from lictor.ports import Batch, Clock, Files, Ids, Payload, Receipt, RecordStore
+from lictor.service.chain import links_of, restrictions_on, scores_of
 from lictor.service.door import record_refusal
 from lictor.service.grant import Grant
+from lictor.service.history import MOVED_ATTEMPTS, Turns, moves_after, readings_of, rows_of
+from lictor.service.origins import Origins, Sender
+from lictor.service.outcomes import Outcomes
+from lictor.service.paths import resolved_paths
 from lictor.service.policy import PolicyInForce
 
 ENGINE = "cedar"
@@ -77,6 +85,8 @@ class Authorize:
         ids: Ids,
         limits: Limits,
         instance: InstanceId,
+        files: Files | None = None,
+        outcomes: Outcomes | None = None,
     ) -> None:
         self._store = store
         self._policy = policy
@@ -84,8 +94,11 @@ class Authorize:
         self._ids = ids
         self._limits = limits
         self._instance = instance
+        self._files = files
+        self._origins = Origins(store)
+        self._turns = Turns()
         self._opening: Counter[TaskId] = Counter()
-        self._abandoned: set[asyncio.Task[None]] = set()
+        self._outcomes = outcomes or Outcomes(store=store, clock=clock)
         self.recording = True
         """Whether the last decision could be recorded. While it is False the gateway is not ready; the next success mends it."""
 
@@ -103,11 +116,17 @@ class Authorize:
             StoreError: the decision cannot be recorded; nothing may run.
             OperatorError: no policy is loaded.
         """
-        for _ in range(ATTEMPTS):
+        lost = moved = 0
+        while lost < ATTEMPTS and moved < MOVED_ATTEMPTS:
             try:
-                return await self._once(request, definition, hint)
+                if not moved and not self._turns.any:
+                    return await self._once(request, definition, hint)
+                async with self._turns.of(await self._rows(request)):
+                    return await self._once(request, definition, hint)
+            except Moved:
+                moved += 1
             except ConflictError:
-                continue
+                lost += 1
         return Refused(reason=Reason.CONFLICT)
 
     async def turned_away(self, task: TaskId, body: bytes, error: LictorError) -> None:
@@ -118,10 +137,29 @@ class Authorize:
         """
         await record_refusal(self._store, self._clock, task, body, error)
 
+    async def shown(self, sender: Sender, task: TaskId, body: bytes) -> None:
+        """Make durable what content outside a result holds, before anybody sees it (`service.origins`).
+
+        Raises:
+            StoreError: it cannot be recorded; the content must not be handed on.
+        """
+        await self._origins.show(self._clock, self._policy.current(), sender, task, body)
+
+    async def _rows(self, request: ActionRequest) -> tuple[str, ...]:
+        """The measures' rows a request has to queue for."""
+        pdp = self._policy.current()
+        if not pdp.measures:
+            return ()
+        resolved = await resolved_paths(self._files, pdp, request)
+        return rows_of(pdp, request, self._store.task(request.task), resolved)
+
     async def _once(self, request: ActionRequest, definition: DefinitionDigest | None, hint: HoldId | None) -> Outcome:
         pdp = self._policy.current()
+        resolved = await resolved_paths(self._files, pdp, request)
+        if self._policy.current().revision != pdp.revision:
+            raise ConflictError(Reason.CONFLICT, "another bundle came into force while paths were looked up")
         live = self._store.live_hold(request.task, request.digest)
-        snapshot = self._gather(pdp, request, definition, live)
+        snapshot = self._gather(pdp, request, definition, live, resolved)
         encoded = snapshot.encode()
         decision = decide(pdp, request, snapshot, encoded=encoded)
         attempt = _Attempt(request, snapshot, encoded, decision, DecisionId(self._ids.new("dec")), live)
@@ -145,17 +183,39 @@ class Authorize:
                 assert_never(decision)
 
     def _gather(
-        self, pdp: Pdp, request: ActionRequest, definition: DefinitionDigest | None, live: Hold | None
+        self,
+        pdp: Pdp,
+        request: ActionRequest,
+        definition: DefinitionDigest | None,
+        live: Hold | None,
+        resolved: dict[str, str],
     ) -> Snapshot:
         approved = live is not None and live.status is HoldStatus.APPROVED
+        state = self._store.task(request.task)
+        parents, principals = links_of(self._store, pdp, state)
+        at_ms = self._clock.now_ms()
         return Snapshot(
-            at_ms=self._clock.now_ms(),
+            at_ms=at_ms,
             revision=pdp.revision,
             agent=pdp.agents.get(request.agent),
-            task=self._store.task(request.task),
+            task=state,
+            human_groups=pdp.humans.get(request.human, ()),
             definition=definition,
             approval=live.approval if live is not None and approved else None,
+            parents=parents,
+            principals=principals,
+            containments=restrictions_on(self._store, pdp, request, state, principals),
+            signals=scores_of(self._store, pdp, state),
+            resolved=resolved,
+            measures=readings_of(self._store, pdp, request, state, at_ms, resolved),
+            origins=self._origins_of(pdp, request, state),
         )
+
+    def _origins_of(self, pdp: Pdp, request: ActionRequest, state: TaskState | None) -> dict[str, Origin]:
+        offering = pdp.offering(request.kind, request.server, request.name)
+        if offering is None or state is None:
+            return {}  # denied for that
+        return self._origins.gather(offering.entry, pdp.directory, request, state.task.root)
 
     def _check_hint(self, request: ActionRequest, hint: HoldId, now_ms: int) -> Reason | None:
         """Whether the hold a client names can serve this retry (BIND-01, 02, 06, 08, TOOL-10)."""
@@ -200,9 +260,13 @@ class Authorize:
             labels=entry.labels,
             currency=value.currency if value else "",
             value=value.amount if value else 0,
+            clauses=allow.clauses,
+            moves=moves_after(pdp, request, attempt.snapshot),
         )
         receipt = await self._commit(attempt, started)
-        return Granted(grant=Grant.issue(allow, receipt, request, entry, execution))
+        state = attempt.snapshot.task
+        root = state.task.root if state is not None else request.task
+        return Granted(grant=Grant.issue(allow, receipt, request, entry, execution, content=pdp.content, root=root))
 
     async def _deny(self, attempt: "_Attempt", deny: Deny) -> Outcome:
         live = attempt.live
@@ -266,16 +330,8 @@ class Authorize:
         """
         for record in batch.records:
             if isinstance(record, ExecutionStarted):
-                task = asyncio.get_running_loop().create_task(self._end_unsent(record))
-                self._abandoned.add(task)
-                task.add_done_callback(self._abandoned.discard)
-
-    async def _end_unsent(self, started: ExecutionStarted) -> None:
-        ended = ExecutionEnded(execution=started.execution, outcome="failed", reason=Reason.CANCELLED.value)
-        try:
-            await self._store.commit(Batch(at_ms=self._clock.now_ms(), records=(ended,)))
-        except StoreError:
-            return  # never durable, or a store that cannot write: then recovery says it
+                reason = Reason.CANCELLED.value
+                self._outcomes.put(ExecutionEnded(execution=record.execution, outcome="failed", reason=reason))
 
     async def _commit(self, attempt: "_Attempt", *more: Record) -> Receipt:
         """Request, decision and what follows from it, durable together or not at all."""

@@ -1,8 +1,11 @@
 """Open and close tasks. A task is opened by a person or an application, never by the model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from lictor.model.canonical import sha256_digest
+from lictor.model.contract import Contract
 from lictor.model.errors import CallerError
 from lictor.model.ids import AgentId, HumanId, RequestId, TaskId
 from lictor.model.limits import Limits
@@ -11,7 +14,11 @@ from lictor.model.record import TaskClosed, TaskOpened
 from lictor.model.task import Budget, Task, TaskState, TaskStatus
 from lictor.ports import Batch, Clock, Ids, Payload, RecordStore
 from lictor.service.approve import secret_digest
+from lictor.service.origins import opening_values
 from lictor.service.policy import PolicyInForce
+
+MAX_DECLARED: Final = 500
+"""Values that can be declared for one task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +51,8 @@ class Tasks:
         audience: str,
         by: str,
         token: bool,
+        declared: Mapping[str, tuple[str, ...]] | None = None,
+        contract: Contract | None = None,
     ) -> Opened:
         """Open a task.
 
@@ -51,11 +60,14 @@ class Tasks:
             audience: the gateway the token is for (its public URL); `local` for a process-bound task.
             by: who opens it, for the record.
             token: whether to mint a bearer token.
+            declared: values by name that whoever opens the task vouches for; each counts as itself and whole.
+            contract: what the task is bound to from its first moment; restricts only.
 
         Raises:
-            CallerError: unknown agent, undeclared purpose, lifetime or budget out of range.
+            CallerError: unknown agent, undeclared purpose, lifetime, budget or number of declared values out of range.
         """
         self._check(agent, purpose, ttl_s, budget)
+        named = _named(declared or {})
         now = self._clock.now_ms()
         text = trusted_text.encode("utf-8", "strict")
         task = Task(
@@ -70,9 +82,16 @@ class Tasks:
             budget=budget,
         )
         secret = self._ids.new("lt") if token else ""
-        record = TaskOpened(task=task, opened_by=by, token=secret_digest(secret) if secret else "")
+        key = self._store.fresh_key()
+        record = TaskOpened(
+            task=task,
+            opened_by=by,
+            token=secret_digest(secret) if secret else "",
+            contract=contract,
+            values=opening_values(key, trusted_text, named, self._policy.current().content.kinds),
+        )
         payload = Payload(request=RequestId(task.id), task=task.id, arguments=text, snapshot=b"")
-        await self._store.commit(Batch(at_ms=now, records=(record,), payloads=(payload,)))
+        await self._store.commit(Batch(at_ms=now, records=(record,), payloads=(payload,), key=key))
         return Opened(task=task, token=secret)
 
     async def close(self, task: TaskId, by: str) -> None:
@@ -115,3 +134,10 @@ class Tasks:
             )
         if budget.calls < 1 or any(amount < 0 for amount in budget.value.values()):
             raise CallerError(Reason.BUDGET_CALLS, "a budget is at least one call, and no value is negative")
+
+
+def _named(declared: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    values = tuple(value for group in declared.values() for value in group)
+    if len(values) > MAX_DECLARED:
+        raise CallerError(Reason.TOO_MANY, f"a task declares at most {MAX_DECLARED} values, not {len(values)}")
+    return values

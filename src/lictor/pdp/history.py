@@ -1,0 +1,71 @@
+"""History, chain, contract and posture into the context policy reads. One type for every action, so an unscoped forbid validates.
+
+Refuses to know how any of it was gathered: it is all in the snapshot.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from lictor.model.containment import POSTURE
+from lictor.model.contract import Contract, ContractSource
+from lictor.model.history import Origin
+from lictor.model.ids import AgentId
+from lictor.model.snapshot import Snapshot
+from lictor.pdp.shapes import quoted
+
+HISTORY_CONTEXT: Final = (
+    "chain: {depth: Long, agents: Set<String>}, "
+    "origin: {task: Set<String>, declared: Set<String>, directory: Set<String>, tool: Set<String>, nowhere: Set<String>, "
+    "labels: Set<String>}, "
+    "posture: Long, "
+    "contract?: {source: String, confirmed: Bool, bound: Set<String>}"
+)
+"""Cedar record members of every action's context. Sets of `origin` hold names of watched arguments; its `labels` hold
+`name=label` and `name=family`."""
+
+
+def measures_context(names: Iterable[str]) -> str:
+    """The Cedar type of `measures`: every measure of the bundle, for every action."""
+    return "measures: {" + ", ".join(f"{quoted(name)}: Long" for name in sorted(names)) + "}"
+
+
+def history_facts(snapshot: Snapshot, agent: AgentId, measures: Mapping[str, int]) -> dict[str, Any]:
+    """The members of `HISTORY_CONTEXT`, and `measures` as they would be after this request."""
+    state = snapshot.task
+    parents = [parent.task.agent for parent in snapshot.parents if parent is not None]
+    found: dict[str, Any] = {
+        "chain": {"depth": len(parents), "agents": sorted({agent, *parents})},
+        "origin": origin_facts(snapshot.origins),
+        "posture": max((POSTURE[containment.restriction] for containment in snapshot.containments), default=0),
+        "measures": dict(measures),
+    }
+    contract = trusted_contract(state.contract) if state is not None else None
+    if contract is not None:
+        found["contract"] = contract
+    return found
+
+
+def origin_facts(origins: Mapping[str, Origin]) -> dict[str, list[str]]:
+    """Names of watched arguments by where their values come from. Positive evidence only: no source means `nowhere`."""
+    facts: dict[str, set[str]] = {
+        name: set() for name in ("task", "declared", "directory", "tool", "nowhere", "labels")
+    }
+    for name, origin in origins.items():
+        for source in origin.sources:
+            facts[source.partition(":")[0]].add(name)
+        if not origin.sources:
+            facts["nowhere"].add(name)
+        for label in origin.labels:
+            facts["labels"].update((f"{name}={label}", f"{name}={label.partition(':')[0]}"))
+    return {name: sorted(found) for name, found in facts.items()}
+
+
+def trusted_contract(contract: Contract | None) -> dict[str, Any] | None:
+    """A contract as a fact: only one that an application or a person made, or a person confirmed.
+
+    What a model drafted and nobody looked at restricts, but is no evidence of anything.
+    """
+    if contract is None or (contract.source is ContractSource.DRAFTED and contract.confirmed_by is None):
+        return None
+    bound = sorted({name for clause in contract.clauses for name in clause.bind})
+    return {"source": contract.source.value, "confirmed": contract.confirmed_by is not None, "bound": bound}
