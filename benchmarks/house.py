@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.wire import TOOL
-from lictor.app import House, HttpPool, check_engine, connect_server, open_house
+from lictor.app import House, HttpPool, check_engine, connect_server, open_house, use_cases
 from lictor.config import ServerSettings, read_settings
 from lictor.model.ids import AgentId, HumanId
 from lictor.model.limits import Limits
 from lictor.model.task import Budget
 from lictor.pep.mcp.lists import fetch_all
 from lictor.policy.catalogue import pin_of
-from lictor.service.approve import Answer
 from lictor.service.policy import PolicyInForce
-from lictor.service.tasks import Tasks
 from lictor.stores.bundle_folder import BundleFolder
 from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds
@@ -94,8 +92,7 @@ async def _in_memory(folder: Path) -> House:
         settings=settings,
         state=state,
         keys=keys,
-        tasks=Tasks(**parts),
-        answer=Answer(**parts),
+        **use_cases(parts),
         store=store,
         policy=policy,
         clock=clock,

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lictor.attributes.files import HostFiles
 from lictor.config import ServerSettings, Settings, read_settings
 from lictor.model.errors import LictorError, OperatorError, UpstreamError
 from lictor.model.ids import HoldId, ServerName, TaskId
@@ -36,11 +37,16 @@ from lictor.policy.compile import compile_bundle, compile_files
 from lictor.ports import Batch, RecordStore
 from lictor.service.approve import Answer
 from lictor.service.authorize import Authorize
+from lictor.service.contain import Contain
+from lictor.service.contract import Contracts
+from lictor.service.delegate import Delegate
 from lictor.service.execute import Execute
 from lictor.service.offers import Offers
+from lictor.service.outcomes import Outcomes
 from lictor.service.policy import PolicyInForce
 from lictor.service.recover import recover
 from lictor.service.replay import Replay
+from lictor.service.signals import Signals
 from lictor.service.tasks import Tasks
 from lictor.stores.bundle_folder import BundleFolder
 from lictor.stores.clock import SystemClock
@@ -69,6 +75,10 @@ class House:
     clock: SystemClock
     ids: RandomIds
     tasks: Tasks
+    delegate: Delegate
+    contain: Contain
+    contracts: Contracts
+    signals: Signals
     answer: Answer
     bundle: Bundle | None = None
 
@@ -150,8 +160,7 @@ async def open_house(path: Path, *, load: bool = True) -> House:
         policy=policy,
         clock=clock,
         ids=ids,
-        tasks=Tasks(**parts),
-        answer=Answer(**parts),
+        **use_cases(parts),
     )
     if load:
         try:
@@ -161,6 +170,20 @@ async def open_house(path: Path, *, load: bool = True) -> House:
             house.close()
             raise
     return house
+
+
+def use_cases(parts: dict[str, Any]) -> dict[str, Any]:
+    """The use cases a house offers, by name, from store, policy, clock, ids and limits."""
+    recording = {name: parts[name] for name in ("store", "clock")}
+    naming = {**recording, "ids": parts["ids"]}
+    return {
+        "tasks": Tasks(**parts),
+        "answer": Answer(**parts),
+        "delegate": Delegate(**parts),
+        "contain": Contain(**naming),
+        "contracts": Contracts(**recording),
+        "signals": Signals(**naming, policy=parts["policy"]),
+    }
 
 
 def check_engine() -> None:
@@ -196,7 +219,9 @@ class Runtime:
             for name, server in servers.items()
         }
         self.connections = Connections(configured, limit=settings.connections)
-        self.execute = Execute(store=house.store, clock=house.clock)
+        self.outcomes = Outcomes(store=house.store, clock=house.clock)
+        self.execute = Execute(store=house.store, clock=house.clock, outcomes=self.outcomes)
+        self.files = HostFiles()
         self.offers = Offers(store=house.store, policy=house.policy, clock=house.clock)
         self.gateway = Gateway(
             connections=self.connections,
@@ -208,6 +233,8 @@ class Runtime:
                 ids=house.ids,
                 limits=settings.limits,
                 instance=self.instance.id,
+                files=self.files,
+                outcomes=self.outcomes,
             ),
             execute=self.execute,
             offers=self.offers,
@@ -246,9 +273,12 @@ class Runtime:
     async def _close(self, jobs: Sequence["asyncio.Task[None]"]) -> None:
         await asyncio.gather(*jobs, return_exceptions=True)
         await self.connections.close()
+        self.files.close()
         await self.pool.close()
         with contextlib.suppress(TimeoutError):  # a store that hangs must not keep us: recovery names what is left
-            await asyncio.wait_for(self.execute.drain(), DRAIN_WITHIN_S)
+            left = await asyncio.wait_for(self.outcomes.drain(), DRAIN_WITHIN_S)
+            if left:
+                warn(f"{len(left)} outcomes could not be recorded; the next start marks them indeterminate")
         self.instance.close()
         self.house.keys.write_anchor(self.house.store.newest_checkpoint())
         self.house.close()

@@ -1,11 +1,13 @@
 """What the inside asks of the outside. A docstring is the contract; `tests/contract` tests it on every back end."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from lictor.model.approval import Hold
+from lictor.model.containment import Containment
+from lictor.model.history import Member, Origin, Total
 from lictor.model.ids import ActionDigest, ExecutionId, HoldId, HumanId, InstanceId, PolicyRevision, RequestId, TaskId
 from lictor.model.record import ExecutionStarted, Record
 from lictor.model.task import TaskState
@@ -27,6 +29,18 @@ class Ids(Protocol):
         ...
 
 
+class Files(Protocol):
+    """The file system that servers on this host see."""
+
+    async def resolve(self, paths: Mapping[str, str]) -> dict[str, str]:
+        """Where absolute paths lead, links followed, by the same keys.
+
+        What does not exist yet is resolved up to its deepest existing parent. A path that cannot be resolved for certain, or not
+        in time, is left out. Raises nothing.
+        """
+        ...
+
+
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """What a record only names by digest: sealed arguments and snapshot of one request. Stored encrypted per task."""
 
@@ -44,6 +58,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     payloads: tuple[Payload, ...] = ()
     patient: bool = False
     """Nobody waits for it: a store may let it ride with the next batch, but not for longer than some milliseconds."""
+    key: bytes = b""
+    """The sealing key (`RecordStore.fresh_key`) of the one task this batch opens; empty: the store makes one."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -89,6 +105,10 @@ class RecordStore(Protocol):
         """All tasks, newest first."""
         ...
 
+    def containments(self) -> Sequence[Containment]:
+        """The restrictions in force, oldest first; also those another process laid."""
+        ...
+
     def approver_by_secret(self, secret_digest: str) -> HumanId | None:
         """The approver whose current secret has this SHA-256 (hex)."""
         ...
@@ -123,6 +143,37 @@ class RecordStore(Protocol):
 
     def payload(self, request: RequestId) -> Payload | None:
         """The sealed payload of a request; None when it never existed or was erased."""
+        ...
+
+    def fresh_key(self) -> bytes:
+        """A sealing key for a task that is about to be opened (`Batch.key`)."""
+        ...
+
+    def origin_key(self, root: TaskId) -> bytes | None:
+        """The key of the value digests of a tree of tasks (`pdp.origins.digest`); None when it was erased or never was."""
+        ...
+
+    def origin(self, root: TaskId, digest: str) -> Origin | None:
+        """Where a value was seen, by its digest, latest committed; None: nowhere. One read, however long the history."""
+        ...
+
+    def signal(self, root: TaskId, kind: str) -> int | None:
+        """The highest score of a kind of signal for a tree of tasks; None when there was none."""
+        ...
+
+    def measure(self, key: str) -> Total | None:
+        """A measure's row (`pdp.measures.row_key`), latest committed; None: nothing was ever counted.
+
+        Its arithmetic: `pdp.tally`.
+        """
+        ...
+
+    def member(self, key: str, member: str) -> Member | None:
+        """One value of a distinct count."""
+        ...
+
+    def spilled(self, root: TaskId) -> tuple[str, ...]:
+        """The labels of results whose values were not all kept: any value may carry them."""
         ...
 
     def revision(self) -> PolicyRevision | None:

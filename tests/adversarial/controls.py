@@ -1,18 +1,21 @@
 """Deliberately broken builds, one for each class: whoever tests nothing still passes on them (README, "Each family has a control")."""
 
 import contextlib
+import importlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+import msgspec
 from cedarpy import Decision as EngineDecision
 
 from lictor.lifecycle import fold
 from lictor.model.errors import StoreError
 from lictor.model.limits import Limits
-from lictor.pdp import cedar, normalise
+from lictor.pdp import cedar, command, sql
+from lictor.pdp.normalise import money, path
 from lictor.pep.mcp import answers, gateway
 from lictor.pep.mcp.downstream import door, http
 from lictor.policy.arguments import ArgumentsValidator
@@ -24,6 +27,8 @@ from lictor.records.verify import FindingKind, Report
 from lictor.service.authorize import Authorize
 from lictor.service.offers import Offers
 
+_SELECT = importlib.import_module("lictor.pdp.normalise.select")
+"""By name: the package has a function of the same name."""
 Broken = Callable[[], contextlib.AbstractContextManager[None]]
 
 
@@ -82,11 +87,26 @@ def approvals_not_spent() -> Iterator[None]:
 def any_number() -> Iterator[None]:
     """NUMB: arguments are not held against their schema, and amounts are floats."""
 
-    def decimal(raw: Any, selector: Any) -> int:
+    def decimal(raw: Any, *_: Any) -> int:
         value = float(raw)
         return 1 if not abs(value) < 1e15 or value <= 0 else int(value * 100)
 
-    with patch.object(ArgumentsValidator, "check", lambda *_: None), patch.object(normalise, "_decimal", decimal):
+    with patch.object(ArgumentsValidator, "check", lambda *_: None), patch.object(money, "_decimal", decimal):
+        yield
+
+
+@contextlib.contextmanager
+def paths_as_text() -> Iterator[None]:
+    """PATH: a root is a prefix of the text, and nothing is odd about any path."""
+
+    def located(parts: Any, roots: Any, selector: Any, where: str) -> Any:
+        return path.Located(root="ws", parts=parts)
+
+    with (
+        patch.object(path, "_located", located),
+        patch.object(path, "_check_part", lambda *_: None),
+        patch.object(path, "_check_characters", lambda *_: None),
+    ):
         yield
 
 
@@ -133,13 +153,41 @@ def checkpoints_ignored() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def top_node_only() -> Iterator[None]:
+    """SQLQ: what begins like a query is a query, and nothing is refused."""
+    whole = sql.sql_facts
+
+    def careless(text: str, dialect: str) -> sql.SqlFacts:
+        reads = text.lstrip().lower().startswith(("select", "with", "explain"))
+        return msgspec.structs.replace(whole("select 1", dialect), read_only=reads)
+
+    with patch.object(_SELECT, "sql_facts", careless):
+        yield
+
+
+@contextlib.contextmanager
+def first_word_only() -> Iterator[None]:
+    """CMD: a command is its first word."""
+    whole = command.command_facts
+
+    def careless(given: Any) -> command.CommandFacts:
+        return whole([given.split()[0] if isinstance(given, str) else "ls"])
+
+    with patch.object(_SELECT, "command_facts", careless):
+        yield
+
+
 BY_CLASS: dict[str, Broken] = {
+    "CMD": first_word_only,
+    "SQLQ": top_node_only,
     "JSON": last_key_wins,
     "MCPH": headers_ignored,
     "TOOL": pins_ignored,
     "APRV": truncated_screen,
     "BIND": approvals_not_spent,
     "NUMB": any_number,
+    "PATH": paths_as_text,
     "POLE": engine_errors_ignored,
     "FAIL": records_optional,
     "AUDT": checkpoints_ignored,

@@ -19,6 +19,14 @@ ALIASES: Final[dict[str, tuple[frozenset[Reason], str]]] = {
         frozenset({Reason.APPROVAL_PRINCIPAL, Reason.STATE_PRINCIPAL}),
         "over MCP an approval is named only inside the sealed requestState, which is refused as another principal's before it is read",
     ),
+    "outside_root": (
+        frozenset({Reason.UNKNOWN_PATH}),
+        "a path that is not certainly below a declared root is an unknown path, whatever the reason for the doubt",
+    ),
+    "protected_path": (
+        frozenset({Reason.FORBIDDEN}),
+        "what is protected is said by policy, in a forbid on the facts of the path",
+    ),
     "approval_unavailable": (
         frozenset({Reason.APPROVAL_UNAVAILABLE, Reason.CANNOT_RECORD}),
         "holds live in the record store: there is no other approval service that could be down",
@@ -31,14 +39,24 @@ IMPLIED: Final[tuple[tuple[str, frozenset[Reason]], ...]] = (
     (r"boolean for a number", frozenset({Reason.INVALID_ARGUMENTS})),
     (r"Cedar Long", frozenset({Reason.UNSAFE_INTEGER, Reason.NUMBER_RANGE})),
     (r"currency omitted", frozenset({Reason.UNKNOWN_VALUE})),
+    (r"REJECT NUL", frozenset({Reason.INVALID_ARGUMENTS})),
+    (r"(?:root|symlink) /", frozenset({Reason.UNKNOWN_PATH})),
+    (r"deny list", frozenset({Reason.FORBIDDEN})),
+    (r"file URI", frozenset({Reason.INVALID_ARGUMENTS})),
     (r"forbid when .* absent", frozenset({Reason.POLICY_ERROR})),
     (r"raw strings: host", frozenset({Reason.FORBIDDEN})),
     (r"raw strings: .* in resource names", frozenset({Reason.INVALID_ARGUMENTS, Reason.UNKNOWN_RESOURCE})),
     (r"database (?:unreachable|accepts reads)|disk full", frozenset({Reason.CANNOT_RECORD})),
     (r"PDP times out", frozenset({Reason.POLICY_TIMEOUT, Reason.POLICY_ERROR, Reason.INTERNAL})),
+    (r"classifier says", frozenset({Reason.NOT_PERMITTED, Reason.FORBIDDEN, Reason.UNKNOWN_PATH})),
+    (r"commit in another\n", frozenset({Reason.APPROVAL_PRINCIPAL, Reason.STATE_PRINCIPAL})),
     (r"policy changed to forbid", frozenset({Reason.FORBIDDEN})),
     (r"tainted content", frozenset({Reason.NEEDS_APPROVAL, Reason.FORBIDDEN, Reason.NOT_PERMITTED})),
     (r"body larger than the inspection buffer", frozenset({Reason.TOO_LARGE})),
+    (r"^(?:\w+\.\w+ is read-only|SQLite\n|allow: .*; deny: )", frozenset({Reason.FORBIDDEN})),
+    (r"^MySQL versioned comment", frozenset({Reason.UNKNOWN_QUERY})),
+    (r"^interpreter in the allowlist", frozenset({Reason.FORBIDDEN})),
+    (r"^\d+ segments|^command substitution|^redirect in|wrapper\n", frozenset({Reason.UNKNOWN_COMMAND})),
 )
 """Reasons asserted where a case states none, by what its precondition or its expectation says."""
 

@@ -4,6 +4,7 @@ import html
 import json
 import re
 import unicodedata
+from urllib.parse import unquote
 
 from adversarial.expand import expand
 from adversarial.expectations import phrase, require
@@ -585,6 +586,31 @@ async def normalised_first(run: Run, seen: Observed, match: Match) -> None:
 @phrase(r"normalised")
 async def normalised(run: Run, seen: Observed, match: Match) -> None:
     require(seen.reason == Reason.FORBIDDEN, "it did not meet the rule")
+
+
+@phrase(r"NUL")
+async def nul(run: Run, seen: Observed, match: Match) -> None:
+    """It is the NUL that is refused: without it the reason is another."""
+    require(seen.reason == Reason.INVALID_ARGUMENTS, f"reason {seen.reason!r}")
+    step = run.inputs[0]
+    without = {name: value.replace("\0", "") for name, value in step["args"].items() if isinstance(value, str)}
+    other = await run.world.call(step["tool"], without)
+    require(other.reason == Reason.UNKNOWN_PATH, other.summary())
+
+
+@phrase(r"after one decode")
+async def decoded_once(run: Run, seen: Observed, match: Match) -> None:
+    """What it decodes to is refused as well, as it stands."""
+    plain = await run.world.read(unquote(seen.facts["uri"]))
+    require(plain.word in {Word.DENY, Word.REJECT}, plain.summary())
+    require(not run.effects(), "something ran")
+
+
+@phrase(r"double encoding (?P<text>%[0-9a-fA-F%]+) REJECT")
+async def doubly_encoded(run: Run, seen: Observed, match: Match) -> None:
+    """Every escape of the case's URI, escaped once more."""
+    twice = await run.world.read(seen.facts["uri"].replace("%", match["text"][:3]))
+    require((twice.word, twice.reason) == (Word.REJECT, Reason.INVALID_ARGUMENTS), twice.summary())
 
 
 # -- failures ------------------------------------------------------------------------------------------------------------

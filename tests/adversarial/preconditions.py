@@ -7,9 +7,10 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from adversarial.fixture import with_approver
+from adversarial.fixture import with_approver, with_policy
 from adversarial.model import NoSetup, Word
 from adversarial.run import Run, nested, precondition
+from lictor.model.action import ActionKind
 
 TOOL = r"[a-z]+\.[a-z_]+"
 
@@ -221,6 +222,63 @@ async def setting(run: Run, match: re.Match[str]) -> None:
     """The input has the setting."""
     if not any(step.get("config", {}).get("fail_mode") == match["value"] for step in run.inputs):
         raise NoSetup("the input has another setting")
+
+
+@precondition(r"root (?P<root>/\S+)")
+async def rooted(run: Run, match: re.Match[str]) -> None:
+    """A path below it is read; every tool the case calls has its paths held against it."""
+    plain = await run.world.call("fs.read_file", {"path": f"{match['root']}/a"}, session=await run.world.new_session())
+    if plain.word is not Word.ALLOW:
+        raise NoSetup(f"nothing below {match['root']} can be read: {plain.summary()}")
+    _with_paths(run)
+
+
+@precondition(r"traversal in a tool that is not a file tool")
+async def not_a_file_tool(run: Run, match: re.Match[str]) -> None:
+    """Another server than the one for files, whose path arguments are declared."""
+    if any(step["tool"].startswith("fs.") for step in run.inputs):
+        raise NoSetup("this is a file tool")
+    _with_paths(run)
+
+
+def _with_paths(run: Run) -> None:
+    pdp = run.world.main.house.policy.current()
+    for step in run.inputs:
+        server, name = step["tool"].split(".")
+        offering = pdp.offering(ActionKind.TOOL, server, name)
+        if offering is None or offering.entry.path is None:
+            raise NoSetup(f"{step['tool']} declares no path")
+
+
+@precondition(r"symlink (?P<link>/\S+) -> (?P<target>/\S+)")
+async def linked(run: Run, match: re.Match[str]) -> None:
+    """The servers' file system has this link; before, what is below it can be read."""
+    below = {"path": f"{match['link']}/passwd"}
+    plain = await run.world.call("fs.read_file", below, session=await run.world.new_session())
+    if plain.word is not Word.ALLOW:
+        raise NoSetup(f"without the link it is refused as well: {plain.summary()}")
+    run.world.links[match["link"]] = match["target"]
+
+
+@precondition(r"deny list (?P<name>\S+)")
+async def denied_name(run: Run, match: re.Match[str]) -> None:
+    """A forbid on this name, which its plain spelling meets, while others are read."""
+    text = f'@id("case/names")\nforbid(principal, action, resource)\nwhen {{ context has path && context.path.names.contains("{match["name"]}") }};\n'
+    await run.world.deploy(with_policy(run.world.files, "case", text))
+    session = await run.world.new_session()
+    plain = await run.world.call("fs.read_file", {"path": f"/srv/ws/{match['name']}"}, session=session)
+    other = await run.world.call("fs.read_file", {"path": f"/srv/ws/{match['name']}x"}, session=session)
+    if (plain.reason, other.word) != ("forbidden", Word.ALLOW):
+        raise NoSetup(f"the list does not work: {plain.summary()} / {other.summary()}")
+
+
+@precondition(r"file URI and percent encoding")
+async def file_uris(run: Run, match: re.Match[str]) -> None:
+    """The file server offers its files as resources; a plain one can be read."""
+    run.world.servers.resources["fs"] = ["file:///srv/ws/a"]
+    plain = await run.world.read("file:///srv/ws/a%20b")
+    if plain.word is not Word.ALLOW:
+        raise NoSetup(f"a plain URI is refused: {plain.summary()}")
 
 
 _FAULTS = {

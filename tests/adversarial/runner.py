@@ -57,7 +57,7 @@ async def _one(case: Case, step: dict[str, Any], dialogue: list[str]) -> None:
     durable = any(check(one).durable for one in inside)
     gateways = max(
         [2 if "fault" in one and one["op"] == "parallel" else 1 for one in inside]
-        + [int(one.get("gateways", 1)) for one in inside]
+        + [int(one.get("gateways", 3 if one["op"] == "spread" else 1)) for one in inside]
     )
     with opened(durable=durable) as world:
         await world.start(gateways=gateways)

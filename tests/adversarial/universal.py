@@ -95,8 +95,10 @@ def effects_follow_grants(run: Run) -> None:
     require(not sent - happened, "U5: something is recorded as executed that no server received")
 
 
-_NOT_RECORDED = frozenset({Reason.CANNOT_RECORD, Reason.NO_POLICY, Reason.CONFLICT, Reason.INTERNAL, Reason.PERMITTED})
-"""Answers behind which there is no record: nothing could be written, or nothing was decided."""
+_NOT_RECORDED = frozenset(
+    {Reason.CANNOT_RECORD, Reason.NO_POLICY, Reason.CONFLICT, Reason.INTERNAL, Reason.PERMITTED, Reason.UNAUTHENTICATED}
+)
+"""Answers behind which there is no record: nothing could be written, nothing was decided, or nobody known asked."""
 
 
 def refusals_are_recorded(run: Run) -> None:
@@ -109,6 +111,8 @@ def refusals_are_recorded(run: Run) -> None:
         match decode_entry(entry.data).record:
             case DecisionMade() | RequestRefused() | HoldRefused() as record:
                 noted[record.reason] += 1
+                if isinstance(record, DecisionMade) and record.outcome == "needs_approval":
+                    noted[Reason.NEEDS_APPROVAL] += 1  # an agent is told that it is held, not what laid the restriction
             case HoldExpired():
                 noted[Reason.APPROVAL_TIMEOUT] += 1
                 noted[Reason.APPROVAL_EXPIRED] += 1

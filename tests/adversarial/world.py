@@ -7,7 +7,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,15 @@ from adversarial.faults import FaultyStore
 from adversarial.model import Observed
 from adversarial.people import Person
 from adversarial.upstreams import FakeUpstream, Servers
-from adversarial.wire import Response, ask, headers_for, modern, observe, transport_headers
+from adversarial.wire import VERSION, Response, ask, headers_for, modern, observe, transport_headers
 from lictor import app as application
 from lictor.config import ServerSettings, Settings
 from lictor.model.ids import ServerName
 from lictor.model.record import Record, decode_entry
 from lictor.model.task import Budget, Task
 from lictor.policy.bundle import Bundle
-from lictor.service.approve import Answer
+from lictor.protocol.headers import encode_value
 from lictor.service.policy import PolicyInForce
-from lictor.service.tasks import Tasks
 from lictor.stores.bundle_folder import BundleFolder
 from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds
@@ -69,6 +68,25 @@ class Held:
 
 
 @dataclass(slots=True)
+class LinkedFiles:
+    """A file system of which only the links are told (`lictor.ports.Files`)."""
+
+    links: dict[str, str]
+
+    async def resolve(self, paths: Mapping[str, str]) -> dict[str, str]:
+        return {key: self._real(path) for key, path in paths.items()}
+
+    def close(self) -> None:
+        return None
+
+    def _real(self, path: str) -> str:
+        done = ""
+        for part in path.strip("/").split("/"):
+            done = self.links.get(f"{done}/{part}", f"{done}/{part}")
+        return done
+
+
+@dataclass(slots=True)
 class Gatewayed:
     """One gateway process: house, runtime and the HTTP application."""
 
@@ -100,6 +118,8 @@ class World:
     settled: list[Any] = field(default_factory=list)
     variants: list[dict[str, Any]] = field(default_factory=list)
     """Arguments that a precondition wants tried as well; a value of None leaves the argument out."""
+    links: dict[str, str] = field(default_factory=dict)
+    """Symbolic links of the servers' file system: where each leads."""
     slowest_s: float = 0.0
 
     # -- wiring ----------------------------------------------------------------------------------------------------------
@@ -154,8 +174,7 @@ class World:
             policy=policy,
             clock=self.clock,  # type: ignore[arg-type]
             ids=self.ids,
-            tasks=Tasks(**parts),
-            answer=Answer(**parts),
+            **application.use_cases(parts),
         )
         servers = {ServerName(name): settings.servers[name] for name in sorted(settings.servers)}
         runtime = application.Runtime(house, servers, prefixed=True)
@@ -311,6 +330,17 @@ class World:
             asking, "tools/call", params, gateway=gateway, headers=await self._headers(asking, params)
         )
 
+    async def read(self, uri: str, *, session: Session | None = None) -> Observed:
+        """`resources/read`, with the header that belongs to it."""
+        asking = session or await self.session()
+        headers = [
+            *self.transport(asking),
+            ("MCP-Protocol-Version", VERSION),
+            ("Mcp-Method", "resources/read"),
+            ("Mcp-Name", encode_value(uri)),
+        ]
+        return await self.request(asking, "resources/read", {"uri": uri}, headers=headers)
+
     async def _headers(self, session: Session, params: dict[str, Any]) -> list[tuple[str, str]]:
         message = {"method": "tools/call", "params": params}
         found = headers_for(message, HOST, session.token)
@@ -387,6 +417,7 @@ def opened(*, durable: bool, folder: Path | None = None) -> Iterator[World]:
         world.secrets.append(UPSTREAM_SECRET)
         with (
             patch.object(application, "connector", world.connector),
+            patch.object(application, "HostFiles", lambda: LinkedFiles(world.links)),
             patch.object(application, "warn", world.operator.append),
         ):
             yield world

@@ -21,6 +21,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "deny": ("holds", "deny one held action"),
     "approver": ("holds", "give an approver of the bundle a secret"),
     "task": ("task", "open, list, show and close tasks"),
+    "contain": ("contain", "restrict agents, owners, tasks, servers or actions, and lift restrictions"),
+    "signal": ("signal", "say what was observed about a task; it can only tighten"),
     "policy": ("policy", "check, test and explain policy"),
     "catalog": ("catalog", "draft catalogue entries from a server's own list"),
     "log": ("log", "show and verify the record log"),

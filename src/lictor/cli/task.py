@@ -3,14 +3,21 @@
 import argparse
 import asyncio
 import getpass
+import os
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out, moment, safe
+from lictor.model.contract import ContractSource
 from lictor.model.errors import CallerError
 from lictor.model.ids import AgentId, HumanId, TaskId
 from lictor.model.reasons import Reason
 from lictor.model.task import Budget, TaskState, TaskStatus
+from lictor.policy.contracts import contract_from, draft, explain, propose
 
 
 def add(_: str, parser: argparse.ArgumentParser) -> None:
@@ -27,6 +34,18 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     opening.add_argument(
         "--value", action="append", default=[], metavar="EUR=10000", help="budget in minor units; repeat per currency"
     )
+    opening.add_argument(
+        "--declare",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a value you vouch for, e.g. recipient=b@x.org; repeat",
+    )
+    binding = opening.add_mutually_exclusive_group()
+    binding.add_argument("--contract", metavar="FILE", help="bind it to the clauses of a TOML or JSON file")
+    binding.add_argument(
+        "--draft", action="store_true", help="bind it to a contract drafted from --text and the catalogue alone"
+    )
     opening.set_defaults(run=lambda args: asyncio.run(_open(args)))
     listing = actions.add_parser("list", help="tasks, newest first")
     common(listing)
@@ -35,6 +54,26 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     common(showing)
     showing.add_argument("task")
     showing.set_defaults(run=_show)
+    confirming = actions.add_parser("confirm", help="say yes to a task's contract as it stands, once")
+    common(confirming)
+    confirming.add_argument("task")
+    confirming.set_defaults(run=lambda args: asyncio.run(_confirm(args)))
+    delegating = actions.add_parser("delegate", help="open a child task for another agent: less in every dimension")
+    common(delegating)
+    delegating.add_argument("task", help="the parent; its token in LICTOR_TASK_TOKEN shows that you hold it")
+    delegating.add_argument("--agent", required=True, help="one of the parent agent's delegates_to")
+    delegating.add_argument("--text", default="", help="what the child is asked to do (not trusted text)")
+    delegating.add_argument("--ttl", type=int, default=600, metavar="SECONDS", help="lifetime (default: 600)")
+    delegating.add_argument("--calls", type=int, default=100, help="calls carved from the parent's (default: 100)")
+    delegating.add_argument(
+        "--value",
+        action="append",
+        default=[],
+        metavar="EUR=100",
+        help="carved from the parent's budget; repeat per currency",
+    )
+    delegating.add_argument("--contract", metavar="FILE", help="bind the child to the clauses of a TOML or JSON file")
+    delegating.set_defaults(run=lambda args: asyncio.run(_delegate(args)))
     closing = actions.add_parser("close", help="end a task's authority now")
     common(closing)
     closing.add_argument("task")
@@ -48,6 +87,14 @@ async def _open(args: argparse.Namespace) -> int:
     operator = f"os:{getpass.getuser()}"
     house = await open_house(bundle_path(args.bundle))
     try:
+        pdp = house.policy.current()
+        contract = None
+        if args.contract:
+            contract = contract_from(_clauses(args.contract), ContractSource.PERSON, pdp)
+        elif args.draft:
+            contract, cut_off = draft(propose, args.text, pdp, [AgentId(args.agent)])
+            for action in cut_off:
+                out.line(f"left out, policy permits it under no circumstances: {safe(action)}")
         opened = await house.tasks.open(
             agent=AgentId(args.agent),
             human=HumanId(args.human or operator),
@@ -58,6 +105,8 @@ async def _open(args: argparse.Namespace) -> int:
             audience=house.settings.audience,
             by=operator,
             token=True,
+            declared=_declared(args.declare),
+            contract=contract,
         )
         url = house.settings.audience
     finally:
@@ -65,12 +114,88 @@ async def _open(args: argparse.Namespace) -> int:
     out.data(
         {"task": opened.task.id, "token": opened.token, "audience": url, "expires_at_ms": opened.task.expires_at_ms}
     )
+    if contract is not None:
+        out.line("bound to this contract:")
+        for line in explain(contract):
+            out.line(f"  {safe(line)}")
+        if contract.source is ContractSource.DRAFTED:
+            out.line(f"it restricts at once; say yes to it with: lictor task confirm {opened.task.id}")
+        out.line()
     out.line(f"task {opened.task.id} is open for {args.ttl} s. Its token, shown once:")
     out.line()
     out.line(f"  {opened.token}")
     out.line()
     out.line(f"The agent connects to {url} with the header  Authorization: Bearer {opened.token}")
     return Exit.OK
+
+
+async def _confirm(args: argparse.Namespace) -> int:
+    from lictor.app import bundle_path, open_house
+
+    out = Out(as_json=args.json)
+    house = await open_house(bundle_path(args.bundle), load=False)
+    try:
+        contract = await house.contracts.confirm(TaskId(args.task), by=HumanId(f"os:{getpass.getuser()}"))
+    finally:
+        house.close()
+    out.data({"task": args.task, "confirmed_by": contract.confirmed_by})
+    out.line(f"confirmed for task {safe(args.task)}:")
+    for line in explain(contract):
+        out.line(f"  {safe(line)}")
+    return Exit.OK
+
+
+async def _delegate(args: argparse.Namespace) -> int:
+    from lictor.app import bundle_path, open_house
+
+    out = Out(as_json=args.json)
+    house = await open_house(bundle_path(args.bundle))
+    try:
+        _prove_held(
+            house.tasks.authenticate(os.environ.get("LICTOR_TASK_TOKEN", ""), house.settings.audience), args.task
+        )
+        contract = None
+        if args.contract:
+            contract = contract_from(_clauses(args.contract), ContractSource.APPLICATION, house.policy.current())
+        opened = await house.delegate(
+            TaskId(args.task),
+            agent=AgentId(args.agent),
+            ttl_s=args.ttl,
+            budget=Budget(calls=args.calls, value=_values(args.value)),
+            by=f"task:{args.task}",
+            text=args.text,
+            contract=contract,
+        )
+    finally:
+        house.close()
+    out.data({"task": opened.task.id, "token": opened.token, "parents": list(opened.task.parents)})
+    out.line(f"task {opened.task.id} for {safe(args.agent)}, below {safe(args.task)}. Its token, shown once:")
+    out.line()
+    out.line(f"  {opened.token}")
+    return Exit.OK
+
+
+def _prove_held(state: TaskState, task: str) -> None:
+    if state.task.id != task:
+        raise CallerError(Reason.UNAUTHENTICATED, "the token in LICTOR_TASK_TOKEN is another task's")
+
+
+def _clauses(path: str) -> Any:
+    try:
+        raw = Path(path).read_bytes()
+        return msgspec.toml.decode(raw) if path.endswith(".toml") else msgspec.json.decode(raw)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise CallerError(Reason.INVALID_ARGUMENTS, f"{path[:200]!r} cannot be read: {str(error)[:160]}") from None
+
+
+def _declared(words: list[str]) -> dict[str, tuple[str, ...]]:
+    values: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        name, found, value = word.partition("=")
+        if not found or not value:
+            raise CallerError(Reason.INVALID_ARGUMENTS, f"--declare {word[:40]!r} is not NAME=VALUE")
+        values[name] = (*values.get(name, ()), value)
+    return values
 
 
 def _values(words: list[str]) -> dict[str, int]:
@@ -158,6 +283,16 @@ def _shown(state: TaskState, now_ms: int) -> Iterator[tuple[str, str]]:
     yield "calls", f"{state.calls_used} of {task.budget.calls} used"
     for currency, budget in sorted(task.budget.value.items()):
         yield "value", f"{state.value_used.get(currency, 0)} of {budget} minor units of {currency} used"
+    if task.parents:
+        yield "below", " below ".join(task.parents)
+    if state.contract is not None:
+        by = state.contract.confirmed_by
+        yield (
+            "bound by",
+            f"a contract ({state.contract.source.value}{f', confirmed by {by}' if by else ', not confirmed'})",
+        )
+        for line, used in zip(explain(state.contract), state.contract_used, strict=False):
+            yield "", f"{line} ({used} used)"
     yield "has seen", ", ".join(state.labels) or "nothing that is labelled"
 
 
@@ -175,6 +310,8 @@ def _as_data(state: TaskState, now_ms: int) -> dict[str, object]:
         "value_used": state.value_used,
         "value_budget": task.budget.value,
         "labels": list(state.labels),
+        "parents": list(task.parents),
+        "contract": msgspec.to_builtins(state.contract),
         "opened_at_ms": task.opened_at_ms,
         "expires_at_ms": task.expires_at_ms,
     }

@@ -17,7 +17,7 @@ from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, ExecutionEnded, ExecutionStarted, RequestReceived, decode_entry
 from lictor.model.task import TaskStatus
 from lictor.pdp.decide import Pdp, facts_of
-from lictor.pdp.normalise import Destination, Value
+from lictor.pdp.normalise import Destination, Target, Value
 from lictor.ports import RecordStore
 from lictor.protocol.display import render
 from lictor.protocol.display_hosts import host_display
@@ -184,14 +184,35 @@ def _kind(value: Any) -> str:
 
 def _facts(destination: Destination | None, value: Value | None) -> Iterator[FieldView]:
     if destination is not None:
-        host, warnings = host_display(destination.host)
-        vouched = f"in the directory: {', '.join(destination.directory)}" if destination.directory else ""
-        note = "; ".join([*map(render, warnings), *(() if vouched else ("external: not in the directory",))])
-        yield FieldView(label="Destination", text=f"{destination.scheme}://{host}:{destination.port}", note=note)
-        if vouched:
-            yield FieldView(label="Known host", text=vouched)
+        for target in destination.targets:
+            yield from _target(target)
     if value is not None:
         yield FieldView(label="Value", text=f"{value.amount} minor units of {value.currency}")
+
+
+def _target(target: Target) -> Iterator[FieldView]:
+    host, warnings = host_display(target.host) if target.host else ("", ())
+    vouched = f"in the directory: {', '.join(target.directory)}" if target.directory else ""
+    inward = ("inside: a private address or an internal name",) if target.private else ()
+    unknown = () if vouched else ("external: not in the directory",)
+    note = "; ".join([*map(render, warnings), *inward, *unknown])
+    yield FieldView(label="Destination", text=_place(target, host), note=note)
+    if vouched:
+        yield FieldView(label="Known host" if target.kind in {"url", "host"} else "Known", text=vouched)
+
+
+def _place(target: Target, host: str) -> str:
+    match target.kind:
+        case "url":
+            return f"{target.scheme}://{host}:{target.port}"
+        case "host":
+            return f"{host}:{target.port}" if target.port else host
+        case "email":
+            return f"{target.address.rpartition('@')[0]}@{host}"
+        case "git":
+            return f"{target.scheme}://{host}:{target.port}/{target.repository}"
+        case "account":
+            return target.address
 
 
 def _status(hold: Hold, now_ms: int) -> str:

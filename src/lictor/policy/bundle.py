@@ -1,12 +1,16 @@
 """What a user writes, loaded: one bundle, whole or refused. Values only; `load.py` makes it, `compile.py` makes a Pdp of it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from lictor.model.action import ActionKind
 from lictor.model.agent import Agent
 from lictor.model.catalog import CatalogEntry
+from lictor.model.content import ContentRule
+from lictor.model.history import Measure
 from lictor.model.ids import AgentId, HumanId, PolicyRevision
+from lictor.model.signal import SignalRule
 from lictor.pdp.normalise import Directory
 from lictor.policy.text import ParsedPolicy
 
@@ -29,7 +33,11 @@ class Bundle:
     definitions: dict[tuple[ActionKind, str, str], dict[str, Any]]
     agents: dict[AgentId, Agent]
     purposes: tuple[str, ...]
+    humans: dict[HumanId, tuple[str, ...]]
     approvers: dict[HumanId, tuple[str, ...]]
     four_eyes: bool
     directory: Directory
     lines: dict[tuple[ActionKind, str, str], str]
+    content_rules: tuple[ContentRule, ...] = ()
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+    signals: Mapping[str, SignalRule] = field(default_factory=dict)

@@ -13,23 +13,48 @@ import msgspec
 
 from lictor.model.action import ActionKind, SealedArguments
 from lictor.model.catalog import CatalogEntry
+from lictor.model.containment import Restriction, Scope
+from lictor.model.contract import Clause, ContractSource
 from lictor.model.errors import CallerError
+from lictor.model.history import Origin
 from lictor.model.ids import AgentId, HumanId, ServerName
 from lictor.model.reasons import Reason
+from lictor.model.signal import FULL
+from lictor.pdp.facts import families
 from lictor.policy.catalogue import Definitions, pin_of, read_thing
 from lictor.policy.documents import Document, convert, only_keys, read_toml, tables
 from lictor.policy.load import is_test
 from lictor.policy.problems import Problems, quote
+from lictor.policy.recorded import RECORDED, Fixture, read_recorded
+from lictor.policy.tomlpos import Path
 
 STAND_IN: Final = ServerName("_things")
 """Server of the things that test files declare; no real server can have this name."""
 ANSWERS: Final = ("allow", "deny", "needs_approval")
+_SOURCES: Final = frozenset({"task", "declared", "directory"})
 _TARGETS: Final = ("tool", "resource", "prompt", "feature", "thing")
 
 
 class _Uri(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     server: str
     uri: str
+
+
+class CaseContract(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """The contract of a case's task; `cases.py` brings its values to normal form."""
+
+    clauses: tuple[Clause, ...]
+    source: ContractSource = ContractSource.PERSON
+    confirmed_by: str = ""
+    used: tuple[int, ...] = ()
+
+
+class CaseContainment(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):
+    """A restriction in force; without `target` it is laid on what the case itself has of this scope."""
+
+    restriction: Restriction
+    scope: Scope = Scope.TASK
+    target: str = ""
 
 
 class _CaseTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -49,6 +74,14 @@ class _CaseTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     approved_by: str = ""
     budget: dict[str, int] = {}
     value_used: dict[str, int] = {}
+    measures: dict[str, int] = {}
+    origin: dict[str, Origin] = {}
+    chain: tuple[str, ...] = ()
+    contract: CaseContract | None = None
+    containment: tuple[CaseContainment, ...] = ()
+    signals: dict[str, float] = {}
+    human_groups: tuple[str, ...] | None = None
+    resolved: dict[str, str] = {}
     calls_used: int = 0
     changed: bool = False
     now: datetime | None = None
@@ -70,6 +103,12 @@ class Case:
     Attributes:
         where: `file:line`.
         labels: what the task has seen; a kind comes along with each detail, as in the catalogue.
+        measures: what measures say before this request; those not named say 0.
+        origins: of watched arguments that are there; of one not named, the directory alone vouches.
+        chain: agents of the tasks it was delegated through, nearest first.
+        signals: scores by kind, in thousandths.
+        human_groups: None means the bundle's.
+        resolved: where links lead, by pointer; a path not named leads where it says.
         approval: groups somebody has approved it in; empty means no approval.
         approved_by: who approved; empty picks an approver in these groups.
         changed: the server's live definition is not the pinned one.
@@ -91,6 +130,7 @@ class Case:
     approved_by: str
     budget: Mapping[str, int]
     value_used: Mapping[str, int]
+    measures: Mapping[str, int]
     calls_used: int
     changed: bool
     now_ms: int | None
@@ -98,14 +138,22 @@ class Case:
     reason: str
     groups: tuple[tuple[str, ...], ...]
     policies: tuple[str, ...]
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    chain: tuple[AgentId, ...] = ()
+    contract: CaseContract | None = None
+    containment: tuple[CaseContainment, ...] = ()
+    signals: Mapping[str, int] = field(default_factory=dict)
+    human_groups: tuple[str, ...] | None = None
+    resolved: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Suite:
-    """The cases of one file, and the things it declares."""
+    """The cases of one file, the things it declares, and the traffic that was recorded into it."""
 
     file: str
     cases: tuple[Case, ...]
+    recorded: tuple[Fixture, ...] = ()
     things: tuple[CatalogEntry, ...] = ()
     definitions: Definitions = field(default_factory=dict)
 
@@ -124,7 +172,7 @@ def read_suites(files: Mapping[str, bytes]) -> tuple[Suite, ...]:
 
 
 def _suite(document: Document, problems: Problems) -> Suite:
-    only_keys(document, ("things", "defaults", "case"), problems)
+    only_keys(document, ("things", "defaults", "case", RECORDED), problems)
     things: list[CatalogEntry] = []
     definitions: Definitions = {}
     for name in tables(document, "things", problems):
@@ -134,8 +182,9 @@ def _suite(document: Document, problems: Problems) -> Suite:
             definitions[entry.kind, entry.server, entry.name] = definition
             things.append(msgspec.structs.replace(entry, pin=pin_of(definition)))
     defaults = convert(document, ("defaults",), document.raw.get("defaults", {}), _Defaults, problems) or _Defaults()
+    recorded = read_recorded(document, problems)
     raw = document.raw.get("case", [])
-    if not isinstance(raw, list) or not raw:
+    if not isinstance(raw, list) or (not raw and RECORDED not in document.raw):
         problems.add(document.file, "there is no case", "write [[case]] with name, a target and expect")
         raw = []
     known = {thing.name for thing in things}
@@ -143,6 +192,7 @@ def _suite(document: Document, problems: Problems) -> Suite:
     return Suite(
         file=document.file,
         cases=tuple(case for case in cases if case),
+        recorded=recorded,
         things=tuple(things),
         definitions=definitions,
     )
@@ -150,10 +200,7 @@ def _suite(document: Document, problems: Problems) -> Suite:
 
 def stand_in(entry: CatalogEntry) -> dict[str, Any]:
     """A definition that takes anything, and declares what the selectors point at."""
-    pointers = [entry.destination.url] if entry.destination else []
-    if entry.value:
-        pointers += [entry.value.amount, entry.value.currency]
-    declared = {pointer.split("/")[1]: True for pointer in pointers if pointer.startswith("/")}
+    declared = {pointer.split("/")[1]: True for pointer in entry.pointers}
     return {"name": entry.name, "inputSchema": {"type": "object", "properties": declared, "additionalProperties": True}}
 
 
@@ -196,6 +243,7 @@ def _case(
         approved_by=table.approved_by,
         budget=table.budget,
         value_used=table.value_used,
+        measures=table.measures,
         calls_used=table.calls_used,
         changed=table.changed,
         now_ms=_moment(table.now),
@@ -203,7 +251,33 @@ def _case(
         reason=table.reason,
         groups=table.groups,
         policies=table.policies,
+        origins=_origins(document, path, table, problems),
+        chain=tuple(map(AgentId, table.chain)),
+        contract=table.contract,
+        containment=table.containment,
+        signals=_signals(document, path, table, problems),
+        human_groups=None if table.human_groups is None else tuple(sorted(set(table.human_groups))),
+        resolved=table.resolved,
     )
+
+
+def _origins(document: Document, path: Path, table: _CaseTable, problems: Problems) -> dict[str, Origin]:
+    found = {}
+    for name, origin in table.origin.items():
+        for source in origin.sources:
+            if source not in _SOURCES and not source.startswith("tool:"):
+                where = document.lines.where((*path, "origin"))
+                problems.add(where, f"{quote(source)} is no source", f"one of {', '.join(sorted(_SOURCES))}, tool:SERVER/NAME")
+        found[name] = Origin(sources=tuple(sorted(set(origin.sources))), labels=tuple(families(origin.labels)))
+    return found
+
+
+def _signals(document: Document, path: Path, table: _CaseTable, problems: Problems) -> dict[str, int]:
+    for kind, score in table.signals.items():
+        if not 0 <= score <= 1:
+            problems.add(document.lines.where((*path, "signals")), f"the score of {quote(kind)} is 0 to 1")
+            return {}
+    return {kind: round(score * FULL) for kind, score in table.signals.items()}
 
 
 def _target(table: _CaseTable) -> tuple[ActionKind, str, str, dict[str, Any]]:

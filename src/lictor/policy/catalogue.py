@@ -4,6 +4,7 @@ A tool or prompt counts only with the digest of the very definition a person loo
 holds what was pulled, the pin in the entry says that somebody accepted it. Refuses to know policies and live servers.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,13 +12,31 @@ import msgspec
 
 from lictor.model.action import ActionKind
 from lictor.model.canonical import canonical, sha256_digest
-from lictor.model.catalog import CatalogEntry, DestinationSelector, EffectClass, ValueSelector
+from lictor.model.catalog import (
+    CatalogEntry,
+    CommandSelector,
+    DestinationSelector,
+    EffectClass,
+    PathSelector,
+    SqlSelector,
+    ValueSelector,
+    Watch,
+)
 from lictor.model.errors import CallerError
 from lictor.model.ids import DefinitionDigest, ServerName
 from lictor.pdp.facts import families
 from lictor.policy.documents import Document, caller_message, convert, only_keys, tables
 from lictor.policy.names import FEATURES, label_problem, resource_problem, tag_problem, thing_problem
 from lictor.policy.problems import Problems, quote
+from lictor.policy.selectors import (
+    Fault,
+    command_faults,
+    destination_faults,
+    path_faults,
+    sql_faults,
+    value_faults,
+    watch_faults,
+)
 from lictor.policy.tomlpos import Path
 
 Key = tuple[ActionKind, str, str]
@@ -30,10 +49,7 @@ SECTIONS: Final = {
     "features": ActionKind.FEATURE,
 }
 PINNED: Final = {"tools": ActionKind.TOOL, "prompts": ActionKind.PROMPT}
-_SCHEMES: Final = frozenset({"http", "https", "ws", "wss", "ftp"})
-"""Schemes whose hosts a URL parser normalises (WHATWG URL 4.2); of any other a host is just text."""
 _MAX_TIMEOUT_S: Final = 3_600
-_MAX_DIGITS: Final = 4
 
 
 class _Feature(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -47,16 +63,28 @@ class _Feature(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 class _Resource(_Feature, forbid_unknown_fields=True, kw_only=True):
     destination: DestinationSelector | None = None
+    path: PathSelector | None = None
+    watch: dict[str, Watch] = {}
 
 
 class _StandIn(_Resource, forbid_unknown_fields=True, kw_only=True):
     value: ValueSelector | None = None
+    sql: SqlSelector | None = None
+    command: CommandSelector | None = None
 
 
 class _Thing(_StandIn, forbid_unknown_fields=True, kw_only=True):
     pin: str = ""
 
 
+_FAULTS: Final[dict[str, Callable[[Any], Iterable[Fault]]]] = {
+    "destination": destination_faults,
+    "value": value_faults,
+    "path": path_faults,
+    "sql": sql_faults,
+    "command": command_faults,
+    "watch": watch_faults,
+}
 _TABLE: Final[dict[ActionKind, type[_Feature]]] = {
     ActionKind.TOOL: _Thing,
     ActionKind.PROMPT: _Thing,
@@ -149,7 +177,11 @@ def _entry(server: ServerName, kind: ActionKind, name: str, table: _Feature) -> 
         tags=tuple(sorted(set(table.tags))),
         labels=tuple(families(table.labels)),
         destination=table.destination if isinstance(table, _Resource) else None,
+        path=table.path if isinstance(table, _Resource) else None,
+        watch=table.watch if isinstance(table, _Resource) else {},
         value=table.value if isinstance(table, _StandIn) else None,
+        sql=table.sql if isinstance(table, _StandIn) else None,
+        command=table.command if isinstance(table, _StandIn) else None,
         pin=DefinitionDigest(table.pin) if isinstance(table, _Thing) else None,
         timeout_s=table.timeout_s,
     )
@@ -214,35 +246,12 @@ class _Checks:
             self._note("labels", label, label_problem(label))
         if table.timeout_s is not None and not 0 < table.timeout_s <= _MAX_TIMEOUT_S:
             self._note("timeout_s", table.timeout_s, f"a timeout is 1 to {_MAX_TIMEOUT_S} seconds")
-        if isinstance(table, _Resource) and table.destination is not None:
-            self._destination(table.destination)
-        if isinstance(table, _StandIn) and table.value is not None:
-            self._value(table.value)
-
-    def _destination(self, selector: DestinationSelector) -> None:
-        if not selector.url.startswith("/"):
-            self._note("destination", selector.url, "url is a JSON pointer into the arguments, such as /url")
-        if not selector.schemes or not _SCHEMES.issuperset(selector.schemes):
-            self._note(
-                "destination", list(selector.schemes), f"schemes are one or more of {', '.join(sorted(_SCHEMES))}"
-            )
-
-    def _value(self, selector: ValueSelector) -> None:
-        if not selector.amount.startswith("/"):
-            self._note("value", selector.amount, "amount is a JSON pointer into the arguments, such as /amount")
-        if not selector.currencies or not all(_is_currency(code) for code in selector.currencies):
-            self._note("value", list(selector.currencies), "currencies are one or more ISO 4217 codes, such as EUR")
-        if not selector.currency.startswith("/") and selector.currency not in selector.currencies:
-            self._note("value", selector.currency, "currency is a JSON pointer, or one of the currencies")
-        if selector.unit not in {"decimal", "minor"}:
-            self._note("value", selector.unit, "unit is decimal or minor")
-        if not 0 <= selector.digits <= _MAX_DIGITS:
-            self._note("value", selector.digits, f"digits is 0 to {_MAX_DIGITS}")
+        for member, faults in _FAULTS.items():
+            selector = getattr(table, member, None)
+            if selector is not None:
+                for value, problem in faults(selector):
+                    self._note(member, value, problem)
 
     def _note(self, key: str, value: object, problem: str) -> None:
         if problem:
             self._problems.add(self._document.lines.where((*self._path, key)), f"{quote(value)}: {problem}")
-
-
-def _is_currency(code: str) -> bool:
-    return len(code) == 3 and code.isascii() and code.isalpha() and code.isupper()

@@ -12,6 +12,7 @@ from lictor.model.action import ActionKind, action_name
 from lictor.model.catalog import CatalogEntry
 from lictor.pdp.decide import Entity
 from lictor.pdp.facts import COMMON_CONTEXT
+from lictor.pdp.history import HISTORY_CONTEXT, measures_context
 from lictor.pdp.shapes import Fields, cedar_type, quoted
 from lictor.policy.names import CLASSES, KINDS, KNOWN_TAGS
 from lictor.policy.toolschema import shape_of
@@ -44,11 +45,14 @@ class ActionType:
     kind: ActionKind
     groups: tuple[str, ...]
     shape: Fields
+    measures: tuple[str, ...] = ()
+    """Every measure of the bundle: one type of the common facts for all actions."""
 
     def text(self) -> str:
         """Its declaration."""
         groups = ", ".join(map(quoted, self.groups))
-        context = f'{{"input": {cedar_type(self.shape)}, {COMMON_CONTEXT}}}'
+        totals = measures_context(self.measures)
+        context = f'{{"input": {cedar_type(self.shape)}, {COMMON_CONTEXT}, {HISTORY_CONTEXT}, {totals}}}'
         applies = f"principal: [Agent], resource: [{RESOURCE_TYPE[self.kind]}], context: {context}"
         return f"action {quoted(self.name)} in [{groups}] appliesTo {{{applies}}};\n"
 
@@ -76,8 +80,10 @@ def arguments_schema(entry: CatalogEntry, definition: Mapping[str, Any] | None) 
             return True
 
 
-def action_type(entry: CatalogEntry, definition: Mapping[str, Any] | None) -> ActionType:
-    """The action of one thing.
+def action_type(
+    entry: CatalogEntry, definition: Mapping[str, Any] | None, measures: Iterable[str] = ()
+) -> ActionType:
+    """The action of one thing, in a bundle of these measures.
 
     Raises:
         OperatorError: `tool_unusable`.
@@ -87,6 +93,7 @@ def action_type(entry: CatalogEntry, definition: Mapping[str, Any] | None) -> Ac
         kind=entry.kind,
         groups=(entry.effect.value, KIND_GROUP[entry.kind], *entry.tags),
         shape=shape_of(arguments_schema(entry, definition)),
+        measures=tuple(sorted(measures)),
     )
 
 
@@ -106,12 +113,14 @@ def schema_text(actions: Iterable[ActionType], *, phantoms: bool = False) -> str
 
 
 def _phantoms(actions: Sequence[ActionType], tags: Sequence[str]) -> Iterable[ActionType]:
+    measures = actions[0].measures if actions else ()
     used = {(group, action.kind) for action in actions for group in action.groups}
     for group in (*CLASSES, *tags):
         for kind in ActionKind:
             if (group, kind) not in used:
                 name = f"{PHANTOM} {kind.value} {group}"
-                yield ActionType(name=name, kind=kind, groups=(group, KIND_GROUP[kind]), shape=Fields({}))
+                groups = (group, KIND_GROUP[kind])
+                yield ActionType(name=name, kind=kind, groups=groups, shape=Fields({}), measures=measures)
 
 
 def _prompt_schema(arguments: object) -> dict[str, Any]:

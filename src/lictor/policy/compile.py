@@ -10,11 +10,13 @@ from typing import Any, Final
 from lictor.model.action import ActionKind
 from lictor.model.agent import Agent
 from lictor.model.catalog import CatalogEntry
+from lictor.model.content import Content
 from lictor.model.errors import CallerError, OperatorError
 from lictor.model.ids import PolicyRevision
 from lictor.model.reasons import Reason
 from lictor.pdp.cedar import CedarEngine
 from lictor.pdp.decide import Approvers, Entity, Offering, Pdp
+from lictor.pdp.normalise.domains import warm
 from lictor.pdp.shapes import compile_encoder
 from lictor.policy.arguments import ArgumentsValidator
 from lictor.policy.bundle import Bundle
@@ -36,6 +38,8 @@ def compile_bundle(bundle: Bundle) -> Pdp:
         OperatorError: `bundle_refused` or `no_policy`: what the engine does not take.
     """
     actions, offerings = _offerings(bundle)
+    if any(offering.entry.destination for offering in offerings):
+        warm()  # the Public Suffix List takes 50 ms: now, not in somebody's call
     engine = CedarEngine(
         {policy.id: policy.json for policy in bundle.policies}, schema_text(actions.values()), entities(bundle)
     )
@@ -51,9 +55,16 @@ def compile_bundle(bundle: Bundle) -> Pdp:
         revision=bundle.revision,
         agents=bundle.agents,
         purposes=frozenset(bundle.purposes),
+        humans=bundle.humans,
         approvers=Approvers(groups_of=bundle.approvers, four_eyes=bundle.four_eyes),
         directory=bundle.directory,
+        content=Content(
+            rules=bundle.content_rules,
+            kinds=frozenset(watch.kind for entry in bundle.entries for watch in entry.watch.values()),
+        ),
         definitions=bundle.definitions,
+        measures=bundle.measures,
+        signals=bundle.signals,
         exact=exact,
         prefixes={server: tuple(sorted(found, key=_longest_first)) for server, found in prefixes.items()},
         engine=engine,
@@ -131,7 +142,7 @@ def _offerings(bundle: Bundle) -> tuple[dict[str, ActionType], list[Offering]]:
         where = bundle.lines.get(key, f"catalog/{entry.server}.toml")
         definition = bundle.definitions.get(key)
         try:
-            action = action_type(entry, definition)
+            action = action_type(entry, definition, bundle.measures)
             offerings.append(offering_of(entry, definition, action))
         except (OperatorError, ValueError) as error:
             problems.take(_as_refusal(error, entry), where)
@@ -192,12 +203,7 @@ def _as_refusal(error: OperatorError | ValueError, entry: CatalogEntry) -> Opera
 
 
 def _pointers(entry: CatalogEntry) -> list[str]:
-    found = [entry.destination.url] if entry.destination else []
-    if entry.value:
-        found.append(entry.value.amount)
-        if entry.value.currency.startswith("/"):
-            found.append(entry.value.currency)
-    return found
+    return list(dict.fromkeys(entry.pointers))
 
 
 _UNSURE: Final = frozenset({"$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties"})

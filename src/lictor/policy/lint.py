@@ -149,7 +149,7 @@ def _known(bundle: Bundle) -> Known:
         approver_groups=frozenset(group for groups in bundle.approvers.values() for group in groups),
         labels=frozenset({*KNOWN_LABELS, *(label for entry in bundle.entries for label in entry.labels)}),
         purposes=frozenset(bundle.purposes),
-        host_groups=frozenset(bundle.directory.hosts),
+        host_groups=bundle.directory.groups,
         classes=frozenset(CLASSES),
     )
 

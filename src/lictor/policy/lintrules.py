@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 
 from cedarpy import pst
 
+from lictor.pdp.command_programs import runs_anything
 from lictor.pdp.projection import children, context_path
 from lictor.policy import fold
 from lictor.policy.problems import quote
@@ -137,6 +138,20 @@ def loose_pattern(policy: pst.Template, known: Known) -> Iterator[Fault]:  # noq
             yield Fault("look_alike_host", "error", f"{quote(text)} also matches hosts that only begin like it", fix)
 
 
+def interpreter_allowed(policy: pst.Template, known: Known) -> Iterator[Fault]:  # noqa: ARG001
+    """A list of allowed commands with an interpreter in it allows whatever the interpreter is told (ASI05)."""
+    for node in nodes(policy):
+        if policy.effect != "permit" or not _is(node, "contains_all") or type(node.left) is not pst.Set:
+            continue
+        if context_path(node.right)[0] not in {("command", "programs"), ("command", "subcommands")}:
+            continue
+        for element in node.left.elements:
+            program = element.value.partition(" ")[0] if type(element) is pst.StringLit else ""
+            if program and runs_anything(program):
+                said = f"{quote(program)} runs whatever its words, input or files say"
+                yield Fault("interpreter_allowed", "error", said, "list the programs it should run instead")
+
+
 def unknown_names(policy: pst.Template, known: Known) -> Iterator[Fault]:
     """A name nobody has given a meaning never matches: a permit that helps nobody, a forbid that stops nothing."""
     for uid in pst.entity_uids((policy,)):
@@ -159,6 +174,7 @@ RULES: Final[tuple[Callable[[pst.Template, Known], Iterator[Fault]], ...]] = (
     overflow,
     long_chain,
     loose_pattern,
+    interpreter_allowed,
     unknown_names,
 )
 

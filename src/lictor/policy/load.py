@@ -8,24 +8,35 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from lictor.model.action import action_name
 from lictor.model.canonical import canonical, sha256_digest
+from lictor.model.content import ContentRule
 from lictor.model.errors import OperatorError
+from lictor.model.history import Measure
 from lictor.model.ids import HumanId, PolicyRevision, ServerName
 from lictor.model.reasons import Reason
+from lictor.model.signal import SignalRule
 from lictor.pdp.normalise import Directory
 from lictor.policy.bundle import Bundle
 from lictor.policy.catalogue import Catalogue, Definitions, read_catalogue, read_definitions
+from lictor.policy.contentrules import read_content_rules
 from lictor.policy.documents import read_json, read_toml
+from lictor.policy.measures import read_measures
 from lictor.policy.names import server_problem
 from lictor.policy.problems import BundleRefused, Problem, Problems, quote
 from lictor.policy.registry import People, read_agents, read_approvers, read_directory
+from lictor.policy.signals import read_signals
 from lictor.policy.text import ParsedPolicy
 
 AGENTS: Final = "agents.toml"
 APPROVERS: Final = "approvers.toml"
 DIRECTORY: Final = "directory.toml"
+INVARIANTS: Final = "invariants.toml"
+LABELS: Final = "labels.toml"
+MEASURES: Final = "measures.toml"
+SIGNALS: Final = "signals.toml"
 SETTINGS: Final = "lictor.toml"
-_SINGLE: Final = frozenset({AGENTS, APPROVERS, DIRECTORY, SETTINGS})
+_SINGLE: Final = frozenset({AGENTS, APPROVERS, DIRECTORY, INVARIANTS, LABELS, MEASURES, SETTINGS, SIGNALS})
 _CATALOGUE: Final = re.compile(r"catalog/([^/]+?)(\.definitions\.json|\.toml)")
 _POLICY: Final = re.compile(r"policies/[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.cedar", re.ASCII)
 _TESTS: Final = re.compile(r"tests/[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.toml", re.ASCII)
@@ -48,7 +59,7 @@ def is_test(path: str) -> bool:
 
 def decides(path: str) -> bool:
     """Whether a file can change a decision; only these make the revision."""
-    return path != SETTINGS and not is_test(path)
+    return path not in (SETTINGS, INVARIANTS) and not is_test(path)
 
 
 def revision_of(files: Mapping[str, bytes]) -> PolicyRevision:
@@ -92,6 +103,9 @@ def load_bundle(files: Mapping[str, bytes], policies: Sequence[ParsedPolicy]) ->
     approvers, four_eyes = _approvers(files, problems)
     directory = _directory(files, problems)
     catalogue, definitions = _catalogue(files, problems)
+    content_rules = _content_rules(files, catalogue, problems)
+    measures = _measures(files, catalogue, problems)
+    signals = _signals(files, problems)
     _check_unique(policies, problems)
     problems.raise_if_any()
     if not policies:
@@ -106,10 +120,14 @@ def load_bundle(files: Mapping[str, bytes], policies: Sequence[ParsedPolicy]) ->
         definitions=definitions,
         agents=dict(people.agents),
         purposes=people.purposes,
+        humans=dict(people.humans),
         approvers=approvers,
         four_eyes=four_eyes,
         directory=directory,
         lines=catalogue.lines,
+        content_rules=content_rules,
+        measures=measures,
+        signals=signals,
     )
 
 
@@ -139,6 +157,26 @@ def _approvers(files: Mapping[str, bytes], problems: Problems) -> tuple[dict[Hum
 def _directory(files: Mapping[str, bytes], problems: Problems) -> Directory:
     document = read_toml(DIRECTORY, files[DIRECTORY], problems) if DIRECTORY in files else None
     return read_directory(document, problems) if document else Directory()
+
+
+def _measures(files: Mapping[str, bytes], catalogue: Catalogue, problems: Problems) -> dict[str, Measure]:
+    document = read_toml(MEASURES, files[MEASURES], problems) if MEASURES in files else None
+    return read_measures(document, catalogue.entries, problems) if document else {}
+
+
+def _signals(files: Mapping[str, bytes], problems: Problems) -> dict[str, SignalRule]:
+    document = read_toml(SIGNALS, files[SIGNALS], problems) if SIGNALS in files else None
+    return read_signals(document, problems) if document else {}
+
+
+def _content_rules(
+    files: Mapping[str, bytes], catalogue: Catalogue, problems: Problems
+) -> tuple[ContentRule, ...]:
+    document = read_toml(LABELS, files[LABELS], problems) if LABELS in files else None
+    if document is None:
+        return ()
+    actions = frozenset(action_name(entry.kind, entry.server, entry.name) for entry in catalogue.entries)
+    return read_content_rules(document, actions, problems)
 
 
 def _catalogue(files: Mapping[str, bytes], problems: Problems) -> tuple[Catalogue, Definitions]:

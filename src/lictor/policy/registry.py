@@ -1,9 +1,9 @@
-"""`agents.toml`, `approvers.toml`, `directory.toml`: who may act, who may answer, which hosts somebody vouches for.
+"""`agents.toml`, `approvers.toml`, `directory.toml`: who may act, who may answer, what somebody vouches for.
 
 Refuses to know tools and policies.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
@@ -15,6 +15,10 @@ from lictor.model.catalog import DestinationSelector
 from lictor.model.errors import CallerError
 from lictor.model.ids import AgentId, HumanId
 from lictor.pdp.normalise import Directory, destination_of, valid_host_pattern
+from lictor.pdp.normalise.account import iban
+from lictor.pdp.normalise.domains import is_public_suffix
+from lictor.pdp.normalise.git import repository_problem
+from lictor.pdp.normalise.hosts import read_host
 from lictor.policy.documents import Document, convert, only_keys, tables
 from lictor.policy.names import human_problem, name_problem
 from lictor.policy.problems import Problems, quote
@@ -32,6 +36,11 @@ class _AgentTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     environment: str = "development"
     groups: tuple[str, ...] = ()
     active: bool = True
+    delegates_to: tuple[str, ...] = ()
+
+
+class _HumanTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    groups: tuple[str, ...]
 
 
 class _ApproverTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -40,15 +49,16 @@ class _ApproverTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class People:
-    """Agents and the purposes a task may have."""
+    """Agents, the purposes a task may have, and the groups of those whom agents work for."""
 
     agents: Mapping[AgentId, Agent] = field(default_factory=dict)
     purposes: tuple[str, ...] = ()
+    humans: Mapping[HumanId, tuple[str, ...]] = field(default_factory=dict)
 
 
 def read_agents(document: Document, problems: Problems) -> People:
-    """`purposes = [...]` and `[agents.NAME]`; an agent without owner or review date is refused (OWASP NHI1)."""
-    only_keys(document, ("purposes", "agents"), problems)
+    """`purposes = [...]`, `[agents.NAME]` and `[humans."os:alice"]`; an agent without owner or review date is refused (OWASP NHI1)."""
+    only_keys(document, ("purposes", "agents", "humans"), problems)
     purposes = _purposes(document, problems)
     agents: dict[AgentId, Agent] = {}
     for name, raw in tables(document, "agents", problems).items():
@@ -68,8 +78,32 @@ def read_agents(document: Document, problems: Problems) -> People:
             groups=tuple(sorted(set(table.groups))),
             review_by_ms=_end_of(min(table.review_by, LAST_REVIEW)),
             active=table.active,
+            delegates_to=tuple(AgentId(other) for other in sorted(set(table.delegates_to))),
         )
-    return People(agents=agents, purposes=purposes)
+    _check_delegates(document, agents, problems)
+    return People(agents=agents, purposes=purposes, humans=_humans(document, problems))
+
+
+def _check_delegates(document: Document, agents: Mapping[AgentId, Agent], problems: Problems) -> None:
+    for name, agent in agents.items():
+        for other in agent.delegates_to:
+            if other not in agents or other == name:
+                where = document.lines.where(("agents", name, "delegates_to"))
+                problems.add(
+                    where, f"{quote(name)} cannot delegate to {quote(other)}", "name another agent of this file"
+                )
+
+
+def _humans(document: Document, problems: Problems) -> dict[HumanId, tuple[str, ...]]:
+    found: dict[HumanId, tuple[str, ...]] = {}
+    for human, raw in tables(document, "humans", problems).items():
+        path = ("humans", human)
+        table = convert(document, path, raw, _HumanTable, problems)
+        _note(problems, document.lines.where(path), human, human_problem(human))
+        for group in table.groups if table else ():
+            _note(problems, document.lines.where((*path, "groups")), group, name_problem(group))
+        found[HumanId(human)] = tuple(sorted(set(table.groups))) if table else ()
+    return found
 
 
 def read_approvers(document: Document, problems: Problems) -> tuple[dict[HumanId, tuple[str, ...]], bool]:
@@ -96,19 +130,24 @@ def read_approvers(document: Document, problems: Problems) -> tuple[dict[HumanId
 
 
 def read_directory(document: Document, problems: Problems) -> Directory:
-    """`[hosts] group = ["host", "host:port", "*.domain"]`."""
-    only_keys(document, ("hosts",), problems)
-    hosts: dict[str, tuple[str, ...]] = {}
-    for group, patterns in tables(document, "hosts", problems).items():
-        where = document.lines.where(("hosts", group))
+    """`[hosts]`, `[domains]`, `[emails]`, `[accounts]`, `[repositories]`: each `group = ["entry", ...]`."""
+    only_keys(document, tuple(_ENTRIES), problems)
+    return Directory(**{table: _groups(document, table, problems) for table in _ENTRIES})
+
+
+def _groups(document: Document, table: str, problems: Problems) -> dict[str, tuple[str, ...]]:
+    what, problem = _ENTRIES[table]
+    found: dict[str, tuple[str, ...]] = {}
+    for group, entries in tables(document, table, problems).items():
+        where = document.lines.where((table, group))
         _note(problems, where, group, name_problem(group))
-        if not isinstance(patterns, list) or not patterns or not all(isinstance(p, str) for p in patterns):
-            problems.add(where, f"host group {quote(group)} must be a list of host patterns, not empty")
+        if not isinstance(entries, list) or not entries or not all(isinstance(entry, str) for entry in entries):
+            problems.add(where, f"group {quote(group)} of {table} must be a list of {what}, not empty")
             continue
-        for pattern in patterns:
-            _note(problems, where, pattern, host_problem(pattern))
-        hosts[group] = tuple(patterns)
-    return Directory(hosts=hosts)
+        for entry in entries:
+            _note(problems, where, entry, problem(entry))
+        found[group] = tuple(entries)
+    return found
 
 
 def host_problem(pattern: str) -> str:
@@ -125,10 +164,49 @@ def host_problem(pattern: str) -> str:
     if wild and ("." not in host or host.startswith("[") or host.replace(".", "").isdigit()):
         return "a wildcard needs a domain of two labels at least"
     try:
-        normal = destination_of(DestinationSelector(url="/url"), {"url": f"https://{host}/"}, Directory()).host
+        normal = read_host(host, "").name
     except CallerError:
         return "this is no host"
-    return "" if normal == host else f"URLs have this host as {quote(normal)}: write it so"
+    if normal != host:
+        return f"URLs have this host as {quote(normal)}: write it so"
+    return "anybody can register below this domain" if wild and is_public_suffix(host) else ""
+
+
+def domain_problem(domain: str) -> str:
+    """Why a domain could never match, or matches too much."""
+    if "." not in domain or domain.startswith("["):
+        return "a domain has two labels at least"
+    problem = host_problem(f"*.{domain}")
+    return "a domain is written without *. and port" if ":" in domain or domain.startswith("*.") else problem
+
+
+def email_problem(address: str) -> str:
+    """Why an e-mail address could never match what addresses are normalised to."""
+    return _unlike(address, DestinationSelector(email="/x"))
+
+
+def account_problem(account: str) -> str:
+    """Why an account could never match: neither a plain identifier nor an IBAN as it is normalised."""
+    selector = DestinationSelector(account="/x", form="id" if iban(account) is None else "iban")
+    return _unlike(account, selector)
+
+
+def _unlike(text: str, selector: DestinationSelector) -> str:
+    try:
+        normal = destination_of(selector, {"x": text}, Directory()).address
+    except CallerError as error:
+        return error.message
+    return "" if normal == text else f"arguments have this as {quote(normal)}: write it so"
+
+
+_ENTRIES: Final[dict[str, tuple[str, Callable[[str], str]]]] = {
+    "hosts": ("host patterns", host_problem),
+    "domains": ("domains", domain_problem),
+    "emails": ("e-mail addresses", email_problem),
+    "accounts": ("accounts", account_problem),
+    "repositories": ("host/path or host/path/*", repository_problem),
+}
+"""Tables of `directory.toml`: what an entry is, and why one is none."""
 
 
 def _purposes(document: Document, problems: Problems) -> tuple[str, ...]:

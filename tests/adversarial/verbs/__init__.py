@@ -1,5 +1,29 @@
 """Handlers, one module for each family of verbs; importing them registers them."""
 
-from adversarial.verbs import approvals, audit, calls, faults, lists, policy
+from adversarial.verbs import (
+    approvals,
+    audit,
+    calls,
+    delegation,
+    faults,
+    lists,
+    measures,
+    policy,
+    signals,
+    taints,
+    texts,
+)
 
-__all__ = ["approvals", "audit", "calls", "faults", "lists", "policy"]
+__all__ = [
+    "approvals",
+    "audit",
+    "calls",
+    "delegation",
+    "faults",
+    "lists",
+    "measures",
+    "policy",
+    "signals",
+    "taints",
+    "texts",
+]

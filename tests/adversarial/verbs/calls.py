@@ -14,6 +14,7 @@ from adversarial.wire import VERSION, headers_for, modern
 from adversarial.world import HOST, encode, public
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
 from lictor.model.ids import HoldId, RequestId, ServerName
+from lictor.model.reasons import Reason
 from lictor.service.authorize import Refused
 
 ROUNDS = int(os.environ.get("LICTOR_ROUNDS", "6"))
@@ -24,16 +25,23 @@ _SENTINEL = re.compile(r"=\?base64\?(.*)\?=")
 _STATE = re.compile(r"state\((\w+)\)")
 
 
-@verb("mcp.call", "tool", "args", "gen", "as_agent", "as_user")
+@verb("mcp.call", "tool", "args", "gen", "as_agent", "as_user", "agent", "user", "signals")
 async def call(run: Run, step: dict[str, Any]) -> Observed:
     """A well-formed `tools/call`. A tool that takes an approval is the case's way to redeem one."""
     arguments = {**expanded(step.get("args", {})), **(generated(step["gen"]) if "gen" in step else {})}
     reference = next((arguments[name] for name in _REFERENCES if name in arguments), None)
-    tool = step.get("tool") or _tool_for(run, arguments)
+    tool = _sibling(run, step.get("tool") or _tool_for(run, arguments), arguments)
+    if tool.endswith(".prepare"):
+        return await _prepare(run, arguments)
     if reference is not None or tool.endswith(".commit"):
         changes = {name: value for name, value in arguments.items() if name not in _REFERENCES}
         return await _redeem(run, str(reference or "a1"), changes)
-    session = await run.world.session(step.get("as_agent", "A1"), step.get("as_user", "alice"))
+    session = await run.world.session(
+        step.get("as_agent", step.get("agent", "A1")), step.get("as_user", step.get("user", "alice"))
+    )
+    for kind, score in step.get("signals", {}).items():
+        source = "test:detector"
+        await run.world.main.house.signals.observe(session.task.id, kind, score, source=source)
     seen = await run.world.call(tool, arguments, session=session)
     seen.facts["given"] = list(arguments)
     for variant in run.world.variants:
@@ -55,6 +63,32 @@ def _tool_for(run: Run, arguments: dict[str, Any]) -> str:
     raise Unreadable(f"no tool of the fixture takes {sorted(arguments)}")
 
 
+def _sibling(run: Run, tool: str, arguments: dict[str, Any]) -> str:
+    """A list where the tool declares a text is for the tool of the same server that declares the same argument as a list."""
+    server, _, name = tool.partition(".")
+    offered = {one["name"]: one["inputSchema"]["properties"] for one in run.world.servers.offered.get(server, [])}
+    for argument, value in arguments.items():
+        if isinstance(value, list) and offered.get(name, {}).get(argument, {}).get("type") == "string":
+            for other, declared in offered.items():
+                if declared.get(argument, {}).get("type") == "array" and declared.keys() == offered[name].keys():
+                    return f"{server}.{other}"
+    return tool
+
+
+async def _prepare(run: Run, arguments: dict[str, Any]) -> Observed:
+    """First half of an act in two steps: asked for, and approved; what is left is to come back for it."""
+    held = await run.world.hold("a1", arguments=complete("bank.transfer", arguments))
+    await run.world.approve(held)
+    return Observed(word=Word.HOLD, reason=Reason.NEEDS_APPROVAL.value)
+
+
+@verb("new_session")
+async def new_session(run: Run, step: dict[str, Any]) -> Observed:
+    """The same agent for the same person, in a task of its own."""
+    run.world.sessions["A1/alice"] = await run.world.new_session()
+    return Observed()
+
+
 async def _redeem(run: Run, reference: str, changes: dict[str, Any], gateway: int = 0) -> Observed:
     world = run.world
     if not _OUR_APPROVAL.fullmatch(reference):
@@ -63,7 +97,9 @@ async def _redeem(run: Run, reference: str, changes: dict[str, Any], gateway: in
         held = await world.hold(reference)
         await world.approve(held)
         run.mark()
-    return await world.redeem(world.approvals[reference], changes, gateway=gateway)
+    held = world.approvals[reference]
+    asking = await world.session(held.session.agent, held.session.human)
+    return await world.redeem(held, changes, session=asking, gateway=gateway)
 
 
 async def forged(run: Run, reference: str) -> Observed:
@@ -111,10 +147,16 @@ async def raw(run: Run, step: dict[str, Any]) -> Observed:
 
 
 _NAMED = re.compile(r"(?:body: )?(?:(?:method )?(?P<method>[a-z]+/[a-z]+) ?)?(?:name (?:= )?\"?(?P<name>[\w.]+)\"?)?")
+_READING = re.compile(r"resources/read (?P<uri>\S+)")
 _ARGUMENT = re.compile(r"arguments\.(?P<argument>\w+) = \"(?P<value>[^\"]*)\"")
 
 
 async def _described(run: Run, step: dict[str, Any]) -> Observed:
+    reading = _READING.fullmatch(step["body_desc"])
+    if reading is not None:
+        seen = await run.world.read(reading["uri"])
+        seen.facts["uri"] = reading["uri"]
+        return seen
     method, tool, arguments = "tools/call", _tool_named_in(run), {}
     argument = _ARGUMENT.fullmatch(step["body_desc"])
     named = _NAMED.fullmatch(step["body_desc"])
@@ -226,7 +268,11 @@ async def parallel(run: Run, step: dict[str, Any]) -> Observed:
     wanted = step.get("do", {"op": "mcp.call", "tool": "bank.commit", "args": {"approval": "a1"}})
     arguments = wanted.get("args", {})
     if not any(name in arguments for name in _REFERENCES):
-        raise Unreadable("only the redemption of an approval can be run in parallel")
+        if wanted.get("op") != "mcp.call" or "tool" not in wanted or "fault" in step:
+            raise Unreadable("only calls and the redemption of an approval can be run in parallel")
+        from adversarial.verbs.measures import race
+
+        return await race(run, wanted, int(step["n"]), ROUNDS)
     if "fault" in step:
         from adversarial.verbs.faults import lost_connection
 

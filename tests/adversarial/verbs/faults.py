@@ -9,6 +9,7 @@ from typing import Any
 from adversarial.faults import FAULTS, starts, without_answers
 from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import Run, perform, verb
+from adversarial.verbs.signals import garbage
 from adversarial.world import Held, Session, opened
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
@@ -30,6 +31,8 @@ async def fault(run: Run, step: dict[str, Any]) -> Observed:
     run.mark()
     if what in FAULTS:
         world.main.store.fault = what
+    elif what == "signal_garbage":
+        return await garbage(run)
     elif what == "pdp_timeout":
         world.main.house.policy.swap(without_answers(world.main.house.policy.current()))
     else:

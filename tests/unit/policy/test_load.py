@@ -63,7 +63,6 @@ def test_the_revision_is_of_what_decides():
         "catalog/x.json",
         "tests/a.txt",
         "../agents.toml",
-        "invariants.toml",
     ],
 )
 def test_unknown_files_are_refused(path):

@@ -34,6 +34,7 @@ from lictor.service.authorize import Authorize, Granted, Held, Outcome, Refused
 from lictor.service.execute import Execute, Sent
 from lictor.service.grant import Grant
 from lictor.service.offers import Offers
+from lictor.service.origins import Sender
 
 DECIDED: Final = {
     "tools/call": ActionKind.TOOL,
@@ -159,7 +160,8 @@ class Gateway:
             visible = [uri for uri in uris if self.offers.visible(ActionKind.RESOURCE, server, uri, agent)]
             seen = [uri for uri in visible if await self._may_watch(caller, server, uri)]
             narrowed = {**{k: v for k, v in asked.items() if v is True}, "resourceSubscriptions": seen}
-            streams.append(upstream.listen({"notifications": narrowed}, self._notices(server, channel)))
+            notices = self._notices(server, caller.task.task.id, channel)
+            streams.append(upstream.listen({"notifications": narrowed}, notices))
         await asyncio.gather(*streams)
 
     async def _may_watch(self, caller: Caller, server: ServerName, uri: str) -> bool:
@@ -228,6 +230,9 @@ class Gateway:
                 await self._learn(server, method, found, upstream)
             except UpstreamError:
                 continue  # one dead server does not hide the others; its own things are refused when used
+            if method.startswith("resources/"):  # nobody pinned what these say, unlike tools and prompts
+                sender = Sender(ActionKind.RESOURCE, server, "")
+                await self.authorize.shown(sender, caller.task.task.id, msgspec.json.encode(found))
             items += shown(found, method, server, caller.task.task.agent, self.offers, self.naming)
         return Answer(result=result_of(method, items, caller.era))
 
@@ -452,7 +457,8 @@ class Gateway:
                 if token is None:
                     return
                 params = {**params, "progressToken": token}
-            await channel.notify(method, params)
+            if await self._shown(Sender(call.request.kind, call.server, call.request.name), call.request.task, params):
+                await channel.notify(method, params)
 
         return notify
 
@@ -463,26 +469,35 @@ class Gateway:
             return live
         if self.connections.shared(server):
             # Nobody can say whose call a question or a notice on it is about, so no task is asked and none is told (R18).
-            return await self.connections.get(server, task.id, {}, _not_asked, self._notices(server, None))
+            return await self.connections.get(server, task.id, {}, _not_asked, self._notices(server, task.id, None))
         declared = client_capabilities(self.offers, server, task.agent, caller.capabilities)
 
         async def ask(method: str, params: dict[str, Any]) -> Reply:
             return await self._asked(server, task.id, method, params)
 
         return await self.connections.get(
-            server, task.id, declared, ask, self._notices(server, channel), legacy=caller.era is Era.LEGACY
+            server, task.id, declared, ask, self._notices(server, task.id, channel), legacy=caller.era is Era.LEGACY
         )
 
-    def _notices(self, server: ServerName, channel: Channel | None) -> Notify:
+    def _notices(self, server: ServerName, task: TaskId, channel: Channel | None) -> Notify:
         """Notices that belong to no request: lists go stale, the client is told if there is one they are for."""
+        sender = Sender(ActionKind.FEATURE, server, "logging")
 
         async def notify(method: str, params: dict[str, Any]) -> None:
             if method.endswith("/list_changed"):
                 self._changes[server] += 1
-            if channel is not None:
+            if channel is not None and await self._shown(sender, task, params):
                 await channel.notify(method, params)
 
         return notify
+
+    async def _shown(self, sender: Sender, task: TaskId, params: dict[str, Any]) -> bool:
+        """Whether what a server sent outside a result may go on: only once history knows what it holds."""
+        try:
+            await self.authorize.shown(sender, task, msgspec.json.encode(params))
+        except StoreError:
+            return False
+        return True
 
     async def _asked(self, server: ServerName, task: TaskId, method: str, params: dict[str, Any]) -> Reply:
         """A legacy server asks the client for something: decided like any action, denied unless policy permits it."""
@@ -501,7 +516,10 @@ class Gateway:
         replies: list[Reply] = []
 
         async def send(_: SealedArguments) -> Sent:
-            reply = await flight.channel.ask(method, params, timeout_s=self.limits.upstream_timeout_s)
+            if await self._shown(Sender(request.kind, server, request.name), task, params):
+                reply = await flight.channel.ask(method, params, timeout_s=self.limits.upstream_timeout_s)
+            else:
+                reply = Reply(error={"code": answers.INTERNAL_ERROR, "message": "the question cannot be recorded"})
             replies.append(reply)
             return Sent(body=reply.result or b"", is_error=reply.error is not None)
 
