@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lictor.pdp.command import CommandFacts, command_facts
-from lictor.pdp.command_lexer import NotUnderstoodError, Script, read_shell
+from lictor.pdp.command.lexer import NotUnderstoodError, Script, read_shell
 
 Reader = Callable[[str], Script]
 
@@ -133,7 +133,7 @@ def test_whatever_comes_there_are_facts(text: str) -> None:
 
 def by_shlex(text: str) -> Script:
     """The usual mistake: the standard library's splitter taken for a shell."""
-    from lictor.pdp.command_lexer import Simple
+    from lictor.pdp.command.lexer import Simple
 
     try:
         return Script([Simple(shlex.split(text), [], [])], pipeline=False, sequence=False, background=False)

@@ -17,7 +17,7 @@ from sqlglot import exp
 from lictor.model.errors import CallerError
 from lictor.model.reasons import Reason
 from lictor.pdp.sql import SqlFacts, sql_facts
-from lictor.pdp.sql_names import PURE_FUNCTIONS
+from lictor.pdp.sql.names import PURE_FUNCTIONS
 
 FactsOf = Callable[[str, str], SqlFacts]
 

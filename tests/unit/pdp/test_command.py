@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from lictor.pdp.command import CEDAR_TYPE, CommandFacts, command_facts
-from lictor.pdp.command_lexer import NotUnderstoodError, read_shell
-from lictor.pdp.command_programs import base_name
+from lictor.pdp.command.lexer import NotUnderstoodError, read_shell
+from lictor.pdp.command.programs import base_name
 
 UNDERSTOOD: dict[str, str] = {
     "git status": "git status",

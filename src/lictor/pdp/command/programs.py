@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from lictor.pdp.command_lexer import NotUnderstoodError, Script, read_shell
-from lictor.pdp.command_tables import (
+from lictor.pdp.command.lexer import NotUnderstoodError, Script, read_shell
+from lictor.pdp.command.tables import (
     CARRIER_PATTERN,
     CARRIERS,
     DANGEROUS_LONG,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from lictor.pdp.command_lexer import (
+from lictor.pdp.command.lexer import (
     MAX_CHARACTERS,
     MAX_COMMANDS,
     MAX_WORDS,
@@ -20,7 +20,7 @@ from lictor.pdp.command_lexer import (
     Simple,
     read_shell,
 )
-from lictor.pdp.command_programs import Leaf, leaves
+from lictor.pdp.command.programs import Leaf, leaves
 
 CEDAR_TYPE: Final = (
     "{ understood: Bool, commands: Long, programs: Set<String>, subcommands: Set<String>, flags: Set<String>, "

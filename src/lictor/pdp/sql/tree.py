@@ -15,8 +15,8 @@ from sqlglot.parser import Parser, logger
 from sqlglot.tokenizer_core import Token as ParserToken
 from sqlglot.tokenizer_core import TokenType
 
-from lictor.pdp.sql_lexer import Token, unknown
-from lictor.pdp.sql_names import (
+from lictor.pdp.sql.lexer import Token, unknown
+from lictor.pdp.sql.names import (
     EXPLAIN,
     EXPLAIN_OPTIONS,
     NOT_FUNCTIONS,
@@ -26,7 +26,7 @@ from lictor.pdp.sql_names import (
     TYPE_NAMES,
     WRITE_WORDS,
 )
-from lictor.pdp.sql_tables import tables_of
+from lictor.pdp.sql.tables import tables_of
 
 ANY: Final = "*"
 """In `tables` and `functions`: something that cannot be named. No list a policy writes contains it."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from lictor.pdp.sql_lexer import statements, unknown
+from lictor.pdp.sql.lexer import statements, unknown
 
 CEDAR_TYPE: Final = (
     "{ statements: Long, kinds: Set<String>, read_only: Bool, tables: Set<String>, "
@@ -84,7 +84,7 @@ def sql_facts(text: str, dialect: str) -> SqlFacts:
     if dialect not in DIALECTS:
         raise unknown(f"the dialect {dialect[:40]!r} is not known")
     # The parser takes a tenth of a second to import; bundles without SQL never pay for it.
-    from lictor.pdp.sql_tree import judge  # noqa: PLC0415
+    from lictor.pdp.sql.tree import judge  # noqa: PLC0415
 
     judged = [judge(tokens, text, dialect) for tokens in statements(text, dialect)]
     return SqlFacts(
