@@ -141,12 +141,12 @@ def _stages(house: Any, gateway: Gateway, state: Any) -> dict[str, Callable[[], 
 
     request, pdp = seal(), house.policy.current()
     definition = gateway.offers.definition(ActionKind.TOOL, ServerName("up"), TOOL)
-    snapshot = gateway.authorize._gather(pdp, request, definition, None)
+    snapshot = gateway.authorize._gather(pdp, request, definition, None, {})
     decision = decide(pdp, request, snapshot)
     batch = Batch(at_ms=snapshot.at_ms, records=(received(request), made(DecisionId("dec_x"), request, decision)))
     return {
         "seal arguments, action digest": seal,
-        "gather facts": lambda: gateway.authorize._gather(pdp, request, definition, None),
+        "gather facts": lambda: gateway.authorize._gather(pdp, request, definition, None, {}),
         "encode snapshot": snapshot.encode,
         "decide": lambda: decide(pdp, request, snapshot),
         "encode two records": lambda: entries_of(batch),

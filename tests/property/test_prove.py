@@ -47,7 +47,7 @@ from prove_world import (
     random_request,
 )
 
-REQUESTS = int(os.environ.get("LICTOR_PROVE_REQUESTS", "1200"))
+REQUESTS = int(os.environ.get("LICTOR_PROVE_REQUESTS", "10000"))
 """Random requests a run; 10,000 take about 20 s."""
 _EACH = 25
 

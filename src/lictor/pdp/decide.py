@@ -122,7 +122,7 @@ class Pdp:
     """Groups of those whom agents work for."""
     approvers: Approvers
     directory: Directory
-    content: Content = Content()
+    content: Content = field(default_factory=Content)
     """What is looked for in what servers send; no decision reads it."""
     exact: Mapping[tuple[ActionKind, str, str], Offering]
     prefixes: Mapping[str, tuple[tuple[str, Offering], ...]]

@@ -3,7 +3,7 @@
 Three sorts. *Wrappers* (`timeout 5 git status`) are opened, and the program within is judged as well. *Carriers* (interpreters,
 remote shells, build runners) run whatever their words or files say: never understood. Of the rest, options known to start
 another program are never understood, abbreviated ones included; a program nobody lists here has words and no more, and is
-for policy to name. Refuses to know the shell's language (`command_lexer`) and what policy allows.
+for policy to name. Refuses to know the shell's language (`lexer`) and what policy allows.
 """
 
 import re

@@ -14,6 +14,7 @@ PATHS: Final = (
     "agents.toml",
     "approvers.toml",
     "directory.toml",
+    "invariants.toml",
     "policies/baseline.cedar",
     "tests/baseline.toml",
 )
