@@ -24,10 +24,10 @@ from lictor.model.ids import AgentId, HumanId, RequestId, ServerName, TaskId
 from lictor.model.record import TaskOpened
 from lictor.model.snapshot import Snapshot
 from lictor.model.task import Budget, Task, TaskState
-from lictor.pdp.cedar import CedarEngine
 from lictor.pdp.decide import Pdp, decide
-from lictor.pdp.necessity import needs
-from lictor.pdp.prefilter import Prefilter
+from lictor.pdp.engine.cedar import CedarEngine
+from lictor.pdp.engine.necessity import needs
+from lictor.pdp.engine.prefilter import Prefilter
 from lictor.policy.catalogue import pin_of
 from lictor.policy.compile import compile_bundle, parse_guarded
 from lictor.policy.load import load_bundle

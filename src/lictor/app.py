@@ -25,7 +25,7 @@ from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import BundleActivated
 from lictor.model.task import TaskStatus
-from lictor.pdp import selftest
+from lictor.pdp.engine import selftest
 from lictor.pep.mcp.connections import Connect, Connections, Server
 from lictor.pep.mcp.gateway import Gateway
 from lictor.pep.mcp.holding import Holding

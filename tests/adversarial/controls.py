@@ -14,8 +14,9 @@ from cedarpy import Decision as EngineDecision
 from lictor.lifecycle import fold
 from lictor.model.errors import StoreError
 from lictor.model.limits import Limits
-from lictor.pdp import cedar, command, sql
-from lictor.pdp.normalise import money, path
+from lictor.pdp import command, sql
+from lictor.pdp.engine import cedar
+from lictor.pdp.normalise import money, path, target
 from lictor.pep.mcp import answers, gateway
 from lictor.pep.mcp.downstream import door, http
 from lictor.policy.arguments import ArgumentsValidator
@@ -25,8 +26,10 @@ from lictor.protocol.json import Parsed
 from lictor.records import verify
 from lictor.records.verify import FindingKind, Report
 from lictor.service.authorize import Authorize
+from lictor.service.delegate import Delegate
 from lictor.service.offers import Offers
 
+_DECIDE = importlib.import_module("lictor.pdp.decide")
 _SELECT = importlib.import_module("lictor.pdp.normalise.select")
 """By name: the package has a function of the same name."""
 Broken = Callable[[], contextlib.AbstractContextManager[None]]
@@ -178,7 +181,48 @@ def first_word_only() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def totals_forgotten() -> Iterator[None]:
+    """HIST: every call is the first one."""
+    with patch.object(_DECIDE, "values_of", lambda measures, *_: dict.fromkeys(measures, 0)):
+        yield
+
+
+@contextlib.contextmanager
+def delegation_unchecked() -> Iterator[None]:
+    """DELG: whoever holds a task hands on what they like, to whom they like."""
+    with patch.object(Delegate, "_check", lambda *_: None):
+        yield
+
+
+@contextlib.contextmanager
+def signals_ignored() -> Iterator[None]:
+    """BEHV: what a detector says makes no difference."""
+    with patch.object(_DECIDE, "_contained", lambda *parts: parts[-1]):
+        yield
+
+
+@contextlib.contextmanager
+def urls_as_text() -> Iterator[None]:
+    """URLS: the host is what stands before the first slash and behind the last `@`, and the path is what is written."""
+
+    def read(raw: str, selector: Any, directory: Any, where: str) -> target.Target:
+        scheme, _, rest = raw.partition("://")
+        host, _, path = rest.partition("/")
+        host = host.rpartition("@")[2].split("\\")[0].split("%")[0]
+        names = directory.names_of(host, 443, default_port=True)
+        path = "/" + path.partition("?")[0]
+        return target.Target(kind="url", scheme=scheme, host=host, domain=host, port=443, path=path, directory=names)
+
+    with patch.object(_SELECT, "url_target", read):
+        yield
+
+
 BY_CLASS: dict[str, Broken] = {
+    "HIST": totals_forgotten,
+    "DELG": delegation_unchecked,
+    "BEHV": signals_ignored,
+    "URLS": urls_as_text,
     "CMD": first_word_only,
     "SQLQ": top_node_only,
     "JSON": last_key_wins,

@@ -21,8 +21,8 @@ from lictor.model.ids import ActionDigest, DefinitionDigest, PolicyId, PolicyRev
 from lictor.model.reasons import Reason
 from lictor.model.snapshot import Snapshot
 from lictor.model.task import TaskStatus
-from lictor.pdp.cedar import Verdict
 from lictor.pdp.decide import Pdp, decide
+from lictor.pdp.engine.cedar import Verdict
 from lictor.policy.cedarschema import schema_text
 from lictor.policy.compile import bundle_actions, compile_bundle, entities
 

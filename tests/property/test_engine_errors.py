@@ -13,8 +13,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from lictor.model.ids import PolicyId
-from lictor.pdp import cedar
-from lictor.pdp.cedar import CedarEngine, Decision, Mode, Verdict
+from lictor.pdp.engine import cedar
+from lictor.pdp.engine.cedar import CedarEngine, Decision, Mode, Verdict
 
 SCHEMA = """
 entity Agent { level: Long, owner?: Agent };

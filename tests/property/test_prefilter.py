@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from lictor.model.ids import PolicyId
 from lictor.pdp import necessity, prefilter, selecting
-from lictor.pdp.cedar import CedarEngine, Mode
+from lictor.pdp.engine.cedar import CedarEngine, Mode
 
 SCHEMA = """
 entity Group in [Group]; entity Agent in [Group] { team: String, level: Long, cleared: Bool, tags: Set<String>, nick?: String };

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from bundles import bundle, pdp, request, snapshot
 from lictor.model.errors import OperatorError
-from lictor.pdp.cedar import CedarEngine
 from lictor.pdp.decide import decide
-from lictor.pdp.entities import Directory
+from lictor.pdp.engine.cedar import CedarEngine
+from lictor.pdp.engine.entities import Directory
 from lictor.policy.bundle import Bundle
 from lictor.policy.compile import parse_guarded
 from lictor.policy.load import load_bundle

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lictor.model.ids import PolicyId
 from lictor.pdp import projection, selecting, slicing
-from lictor.pdp.cedar import CedarEngine, Mode
+from lictor.pdp.engine.cedar import CedarEngine, Mode
 
 GROUPS = ["g0", 'g"1', "g\n2", "g3"]
 AGENTS = ["a0", 'a"1']
@@ -267,7 +267,7 @@ def test_sliced_and_projected_equal_full(case):
 
 def no_ancestors(monkeypatch):
     real = slicing.entity_keys
-    monkeypatch.setattr("lictor.pdp.entities.entity_keys", lambda uid, _: real(uid, ()))
+    monkeypatch.setattr("lictor.pdp.engine.entities.entity_keys", lambda uid, _: real(uid, ()))
 
 
 def no_action_groups(monkeypatch):

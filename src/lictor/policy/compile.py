@@ -14,8 +14,8 @@ from lictor.model.content import Content
 from lictor.model.errors import CallerError, OperatorError
 from lictor.model.ids import PolicyRevision
 from lictor.model.reasons import Reason
-from lictor.pdp.cedar import CedarEngine
 from lictor.pdp.decide import Approvers, Entity, Offering, Pdp
+from lictor.pdp.engine.cedar import CedarEngine
 from lictor.pdp.normalise.domains import warm
 from lictor.pdp.shapes import compile_encoder
 from lictor.policy.arguments import ArgumentsValidator

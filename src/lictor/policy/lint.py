@@ -13,11 +13,12 @@ from cedarpy import Schema, pst, validate_policies
 
 from lictor.model.action import action_name
 from lictor.model.catalog import CatalogEntry
-from lictor.pdp import slicing
-from lictor.pdp.slicing import Key, Keys, scope_keys
+from lictor.pdp.engine import slicing
+from lictor.pdp.engine.slicing import Key, Keys, scope_keys
 from lictor.policy.bundle import Bundle
 from lictor.policy.cedarschema import ActionType, resource_of, schema_text
 from lictor.policy.compile import bundle_actions
+from lictor.policy.lintplaces import PLACE_RULES
 from lictor.policy.lintrules import RULES, Known, Severity
 from lictor.policy.linttext import foreign_words, hidden_characters, mixed_script
 from lictor.policy.names import CLASSES, KNOWN_LABELS
@@ -124,7 +125,7 @@ def _validate(bundle: Bundle, actions: Sequence[ActionType]) -> Iterator[Finding
 def _rules(bundle: Bundle, trees: Mapping[str, pst.Template]) -> Iterator[Finding]:
     known = _known(bundle)
     for policy in bundle.policies:
-        for rule in RULES:
+        for rule in (*RULES, *PLACE_RULES):
             for fault in rule(trees[policy.id], known):
                 yield Finding(
                     rule=fault.rule,
@@ -147,7 +148,13 @@ def _known(bundle: Bundle) -> Known:
     return Known(
         entities={type_: frozenset(ids) for type_, ids in entities.items()},
         approver_groups=frozenset(group for groups in bundle.approvers.values() for group in groups),
-        labels=frozenset({*KNOWN_LABELS, *(label for entry in bundle.entries for label in entry.labels)}),
+        labels=frozenset(
+            {
+                *KNOWN_LABELS,
+                *(label for entry in bundle.entries for label in entry.labels),
+                *(label for rule in bundle.content_rules for label in rule.labels),
+            }
+        ),
         purposes=frozenset(bundle.purposes),
         host_groups=bundle.directory.groups,
         classes=frozenset(CLASSES),

@@ -12,8 +12,8 @@ from lictor.model.agent import Agent
 from lictor.model.catalog import CatalogEntry
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
-from lictor.pdp import slicing
-from lictor.pdp.slicing import Keys, entity_keys
+from lictor.pdp.engine import slicing
+from lictor.pdp.engine.slicing import Keys, entity_keys
 from lictor.policy.cedarschema import resource_of
 from lictor.policy.text import ParsedPolicy
 

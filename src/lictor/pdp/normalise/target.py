@@ -26,6 +26,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """E-mail address (lower case), `host/path` of a repository, or account; empty for other kinds."""
     repository: str = ""
     """Path of a repository on its host."""
+    path: str = ""
+    """Of a URL, decoded once and without dot segments, beginning with a slash; empty if readers take it differently."""
     directory: tuple[str, ...] = ()
     """Groups of the directory that list it, sorted; empty means nobody vouched for it."""
     ip: bool = False
@@ -89,11 +91,14 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     idn: bool
     mixed_script: bool
     targets: tuple[Target, ...]
+    path: str = ""
     git: GitRef | None = None
 
     def cedar(self) -> dict[str, Any]:
         """As a Cedar record of `DESTINATION_TYPE`."""
+        path = {"path": self.path} if self.path else {}
         return {
+            **path,
             "kind": self.kind,
             "scheme": self.scheme,
             "host": self.host,
@@ -115,7 +120,7 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
 
 DESTINATION_TYPE = (
     "{kind: String, scheme: String, host: String, domain: String, port: Long, address: String, directory: Set<String>, "
-    "external: Bool, ip: Bool, private: Bool, idn: Bool, mixed_script: Bool, count: Long, "
+    "external: Bool, ip: Bool, private: Bool, idn: Bool, mixed_script: Bool, count: Long, path?: String, "
     "hosts: Set<String>, domains: Set<String>, addresses: Set<String>}"
 )
 
@@ -138,6 +143,7 @@ def destination_from(targets: tuple[Target, ...], git: GitRef | None = None) -> 
         idn=any(target.idn for target in targets),
         mixed_script=any(target.mixed_script for target in targets),
         targets=targets,
+        path=_same(first.path, (target.path for target in others), ""),
         git=git,
     )
 

@@ -13,13 +13,14 @@ from lictor.model.reasons import Reason
 from lictor.pdp.normalise.directory import Directory
 from lictor.pdp.normalise.hosts import read_host
 from lictor.pdp.normalise.target import Target, domain_of
+from lictor.pdp.normalise.url_path import read_path
 
 MAX_URL: Final = 8_192
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ftp": 21, "ws": 80, "wss": 443}
 _PLAIN_URL: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.\-]*)://"
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^/?#\\@%:\[\]\x00-\x20\x7f]+)(?::(?P<port>[0-9]{1,5}))?"
-    r"(?:[/?#][^\x00-\x20\x7f]*)?",
+    r"(?P<path>/[^?#\x00-\x20\x7f]*)?(?:[?#][^\x00-\x20\x7f]*)?",
     re.DOTALL,
 )
 """A URL whose host every parser finds in the same place. A server reads the raw text with a parser of its own; for a backslash,
@@ -33,7 +34,8 @@ def url_target(raw: Any, selector: DestinationSelector, directory: Directory, wh
     """Where a URL leads.
 
     Raises:
-        CallerError: `unknown_destination`: not a string, not a plain absolute URL, another scheme, no valid host.
+        CallerError: `unknown_destination`: not a string, not a plain absolute URL, another scheme, no valid host, and, where the
+            selector says so, a path of several readings.
     """
     if not isinstance(raw, str):
         raise _unknown("the destination is missing or not a string", where)
@@ -46,9 +48,13 @@ def url_target(raw: Any, selector: DestinationSelector, directory: Directory, wh
     host = read_host(match["host"], where)
     default = DEFAULT_PORTS.get(scheme, 0)
     port = _port(match["port"], where) or default
+    path = read_path(match["path"] or "/")
+    if not path and selector.unclear == "deny":
+        raise _unknown("the path of this URL has more than one reading", where)
     return Target(
         kind="url",
         scheme=scheme,
+        path=path,
         host=host.name,
         domain=domain_of(host, private_suffixes=selector.private_suffixes),
         port=port,

@@ -8,8 +8,8 @@ import time
 import cedarpy
 import pytest
 
-from lictor.pdp import selftest
-from lictor.pdp.cedar import CedarEngine, Mode, Verdict
+from lictor.pdp.engine import selftest
+from lictor.pdp.engine.cedar import CedarEngine, Mode, Verdict
 
 
 @pytest.mark.parametrize("mode", list(Mode))
@@ -98,7 +98,7 @@ def test_an_engine_that_raises_fails_without_raising():
 
 ON_THREAD = """
 import sys, threading
-from lictor.pdp import selftest
+from lictor.pdp.engine import selftest
 threading.stack_size(int(sys.argv[1]) * 1024)
 found = []
 thread = threading.Thread(target=lambda: found.append(selftest.run()))

@@ -14,9 +14,9 @@ import pytest
 from lictor.model.errors import OperatorError
 from lictor.model.ids import PolicyId
 from lictor.model.reasons import Reason
-from lictor.pdp.cedar import CedarEngine, Mode, Verdict
+from lictor.pdp.engine.cedar import CedarEngine, Mode, Verdict
 
-SRC = Path(__file__).parents[3] / "src" / "lictor"
+SRC = Path(__file__).parents[4] / "src" / "lictor"
 
 SCHEMA = """
 entity Group in [Group];
@@ -252,9 +252,9 @@ def test_s7_one_place_builds_entities():
         for path in SRC.rglob("*.py")
         if pattern.search(path.read_text())
     }
-    asking = found.pop("pdp/asking.py")
+    asking = found.pop("pdp/engine/asking.py")
     assert asking.count("Entities.from_json_str") == 1, "for the questions by which it checks itself"
-    assert found == {"pdp/cedar.py": ["Entities.from_json_str"]}
+    assert found == {"pdp/engine/cedar.py": ["Entities.from_json_str"]}
 
 
 def test_s8_second_pass_is_bounded_by_named_groups():
@@ -473,7 +473,7 @@ def test_a_panic_is_a_deny(monkeypatch):
     def explode(*_):
         raise Panic("boom")
 
-    monkeypatch.setattr("lictor.pdp.asking.chosen", lambda: explode)
+    monkeypatch.setattr("lictor.pdp.engine.asking.chosen", lambda: explode)
     verdict = engine(PERMIT).evaluate(AGENT, "fs/a", TOOL, CONTEXT)
     assert verdict == Verdict(False, (), ("Panic: boom",))
 
@@ -490,8 +490,8 @@ def test_c2_syntax_tree_never_meets_a_long_chain():
 
 def test_slices_are_bounded(monkeypatch):
     """However many classes of requests there are, only so much is kept, and what was dropped answers again."""
-    monkeypatch.setattr("lictor.pdp.selecting.MAX_SLICED", 40)
-    monkeypatch.setattr("lictor.pdp.selecting.MAX_COMPILED", 40)
+    monkeypatch.setattr("lictor.pdp.engine.selecting.MAX_SLICED", 40)
+    monkeypatch.setattr("lictor.pdp.engine.selecting.MAX_COMPILED", 40)
     groups = [
         {"uid": {"type": "Agent", "id": f"n{n}"}, "attrs": {"status": "", "budget": n}, "parents": []}
         for n in range(20)

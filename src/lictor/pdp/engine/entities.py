@@ -8,7 +8,7 @@ from typing import Any
 
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
-from lictor.pdp.slicing import Keys, Uid, entity_keys
+from lictor.pdp.engine.slicing import Keys, Uid, entity_keys
 
 Json = Mapping[str, Any]
 

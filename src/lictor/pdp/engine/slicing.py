@@ -14,7 +14,7 @@ from typing import Any, Final
 from cedarpy import pst
 
 from lictor.model.ids import PolicyId
-from lictor.pdp.projection import children, context_path
+from lictor.pdp.engine.projection import children, context_path
 
 Key = tuple[Any, ...]
 """What a scope asks for: `ANY`, `("is", namespace, type)`, `("eq"|"in", namespace, type, id)`."""

@@ -15,10 +15,10 @@ from cedarpy import PolicySet, Schema, pst
 from lictor.model.errors import OperatorError
 from lictor.model.ids import PolicyId
 from lictor.model.reasons import Reason
-from lictor.pdp import projection
 from lictor.pdp.depth import MAX_EXPRESSION_DEPTH, too_deep
-from lictor.pdp.schematext import SchemaShape, render_action
-from lictor.pdp.slicing import Uid
+from lictor.pdp.engine import projection
+from lictor.pdp.engine.schematext import SchemaShape, render_action
+from lictor.pdp.engine.slicing import Uid
 
 MAX_SCHEMAS: Final = 512
 """Cut-down schemas kept, of some 60 KiB each; the oldest goes first."""

@@ -3,8 +3,8 @@
 import cedarpy
 import pytest
 
-from lictor.pdp.necessity import Need, common_type, needs
-from lictor.pdp.schematext import read_schema
+from lictor.pdp.engine.necessity import Need, common_type, needs
+from lictor.pdp.engine.schematext import read_schema
 
 TYPE = read_schema(
     str(

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from lictor.pdp.necessity import Need, Needs, Place
-from lictor.pdp.slicing import Keys, Uid
+from lictor.pdp.engine.necessity import Need, Needs, Place
+from lictor.pdp.engine.slicing import Keys, Uid
 
 MAX_PROBES: Final = 24
 """Facts looked up a call; policies that need others are always evaluated. A look-up costs under a microsecond."""

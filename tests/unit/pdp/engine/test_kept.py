@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lictor.pdp.kept import Kept
+from lictor.pdp.engine.kept import Kept
 
 
 def test_what_is_put_is_found_and_what_is_not_is_none():

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 
 from cedarpy import pst
 
-from lictor.pdp.schematext import Attribute, Named, RecordOf, SetOf, Type
-from lictor.pdp.slicing import scope_keys
+from lictor.pdp.engine.schematext import Attribute, Named, RecordOf, SetOf, Type
+from lictor.pdp.engine.slicing import scope_keys
 
 Test = Literal["equal", "truth", "element", "at_least", "at_most", "present", "absent", "key"]
 Place = tuple[str, tuple[str, ...]]

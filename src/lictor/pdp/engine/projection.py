@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from cedarpy import pst
 
-from lictor.pdp.schematext import Attribute, Named, RecordOf, SetOf, Type
+from lictor.pdp.engine.schematext import Attribute, Named, RecordOf, SetOf, Type
 
 MAX_LONG: Final = 2**63 - 1
 MIN_LONG: Final = -(2**63)

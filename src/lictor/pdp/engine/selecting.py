@@ -11,14 +11,14 @@ from typing import Final
 from cedarpy import pst
 
 from lictor.model.ids import PolicyId
-from lictor.pdp import slicing
-from lictor.pdp.entities import Directory
-from lictor.pdp.kept import Kept
-from lictor.pdp.necessity import Needs, common_type, needs
-from lictor.pdp.prefilter import Cell, Prefilter
-from lictor.pdp.schematext import SchemaShape
-from lictor.pdp.slicing import Indexed, Keys, ScopeIndex, Uid, entity_keys
-from lictor.pdp.views import Compiler, View
+from lictor.pdp.engine import slicing
+from lictor.pdp.engine.entities import Directory
+from lictor.pdp.engine.kept import Kept
+from lictor.pdp.engine.necessity import Needs, common_type, needs
+from lictor.pdp.engine.prefilter import Cell, Prefilter
+from lictor.pdp.engine.schematext import SchemaShape
+from lictor.pdp.engine.slicing import Indexed, Keys, ScopeIndex, Uid, entity_keys
+from lictor.pdp.engine.views import Compiler, View
 
 MAX_COMPILED: Final = 32_768
 """Weight of the compiled policy sets kept: a policy is 1 (some 4 KiB, 20 us to make again), and each set `SET_WEIGHT` more."""

@@ -6,8 +6,8 @@ import cedarpy
 import pytest
 
 from lictor.model.ids import PolicyId
-from lictor.pdp import prefilter, selecting
-from lictor.pdp.cedar import CedarEngine, Mode
+from lictor.pdp.engine import prefilter, selecting
+from lictor.pdp.engine.cedar import CedarEngine, Mode
 
 SCHEMA = """
 entity Agent { level: Long }; entity Tool;

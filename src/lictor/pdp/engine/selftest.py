@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from lictor.model.ids import PolicyId
-from lictor.pdp.cedar import CedarEngine, Verdict
 from lictor.pdp.depth import MAX_EXPRESSION_DEPTH
-from lictor.pdp.slicing import Uid
+from lictor.pdp.engine.cedar import CedarEngine, Verdict
+from lictor.pdp.engine.slicing import Uid
 
 SCHEMA: Final = """
 entity Group;

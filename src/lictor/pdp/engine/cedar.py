@@ -19,12 +19,12 @@ from cedarpy import Decision, Entities, PolicySet, Schema
 from lictor.model.errors import OperatorError
 from lictor.model.ids import PolicyId
 from lictor.model.reasons import Reason
-from lictor.pdp import asking, projection
-from lictor.pdp.entities import Directory, references, uid_of
-from lictor.pdp.schematext import read_schema
-from lictor.pdp.selecting import Route, Selector
-from lictor.pdp.slicing import ScopeIndex, Uid
-from lictor.pdp.views import MAX_ERROR, Compiler, View, parse, policy_set, refusing
+from lictor.pdp.engine import asking, projection
+from lictor.pdp.engine.entities import Directory, references, uid_of
+from lictor.pdp.engine.schematext import read_schema
+from lictor.pdp.engine.selecting import Route, Selector
+from lictor.pdp.engine.slicing import ScopeIndex, Uid
+from lictor.pdp.engine.views import MAX_ERROR, Compiler, View, parse, policy_set, refusing
 
 MAX_REMEMBERED: Final = 4_096
 """Characters of context up to which the last refusal is remembered, for a second pass that changes nothing policy reads."""

@@ -4,7 +4,7 @@ import cedarpy
 import msgspec
 import pytest
 
-from lictor.pdp import asking
+from lictor.pdp.engine import asking
 
 
 def test_this_build_is_asked_directly():

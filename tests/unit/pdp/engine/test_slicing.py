@@ -7,9 +7,9 @@ import pytest
 from cedarpy import pst
 
 from lictor.model.errors import OperatorError
-from lictor.pdp import projection
-from lictor.pdp.schematext import Named, RecordOf, SetOf, read_schema, render_action, render_type
-from lictor.pdp.slicing import (
+from lictor.pdp.engine import projection
+from lictor.pdp.engine.schematext import Named, RecordOf, SetOf, read_schema, render_action, render_type
+from lictor.pdp.engine.slicing import (
     ScopeIndex,
     action_keys,
     entity_keys,
