@@ -239,3 +239,94 @@ def test_a_drafted_contract_only_raises_the_answer():
             assert bound.reason in {Reason.OUTSIDE_CONTRACT, Reason.CONTRACT_USED}
 
     check(law, actions, approvals, st.lists(clauses, max_size=3), st.integers(0, 2))
+
+
+# -- what a task has seen, and what is missing -----------------------------------------------------------------------------
+
+labels = st.sets(st.sampled_from(["untrusted", "untrusted:web", "confidential", "z"]), max_size=3)
+
+
+def parents_labels_only_raise() -> None:
+    def law(name, seen):
+        asked, found = chained(name, (), link("p", "boss"))
+        tainted = msgspec.structs.replace(found.parents[0], labels=tuple(sorted(seen)))
+        raises_only(
+            PDP, decide(PDP, asked, found), decide(PDP, asked, msgspec.structs.replace(found, parents=(tainted,)))
+        )
+
+    check(law, actions, labels)
+    asked, found = chained("fetch", (), link("p", "boss"))
+    asked = request("fetch", {"url": "https://evil.example/"})
+    tainted = msgspec.structs.replace(found.parents[0], labels=("untrusted:web",))
+    assert isinstance(decide(PDP, asked, found), Allow)
+    assert isinstance(decide(PDP, asked, msgspec.structs.replace(found, parents=(tainted,))), Deny), "not seen"
+
+
+def test_a_label_of_a_parent_only_raises_the_answer():
+    """What anybody in the tree has seen, the child has seen."""
+    parents_labels_only_raise()
+
+
+def test_a_build_that_forgets_the_parents_labels_is_found_out(monkeypatch):
+    """Control: the child's own labels alone."""
+    real = deciding.facts.build_context
+    monkeypatch.setattr(
+        deciding.facts, "build_context", lambda asked, found, chain, *rest: real(asked, found, chain[:1], *rest)
+    )
+    with pytest.raises(AssertionError, match="not seen"):
+        parents_labels_only_raise()
+
+
+def test_a_missing_fact_only_raises_the_answer():
+    """Agent, task, definition, a link of the chain: without it the answer is never lower."""
+
+    def law(name, approved, missing):
+        asked, found = chained(name, approved, link("p", "boss"))
+        gone = msgspec.structs.replace(found, **missing)
+        raises_only(PDP, decide(PDP, asked, found), decide(PDP, asked, gone))
+
+    absent = st.sampled_from(
+        [
+            {"agent": None},
+            {"task": None},
+            {"definition": None},
+            {"approval": None},
+            {"parents": ()},
+            {"principals": (None,)},
+        ]
+    )
+    check(law, actions, approvals, absent)
+
+
+# -- signals -----------------------------------------------------------------------------------------------------------
+
+RULED = compile_bundle(
+    bundle(
+        **{
+            "agents.toml": AGENTS,
+            "signals.toml": '[signals.anomaly]\nat_least = 0.5\nlay = "step_up"\n'
+            '[signals.scan]\nat_least = 0.8\nlay = "suspended"\neffects = ["write"]\nneeded = true\n',
+        }
+    )
+)
+
+
+def test_a_higher_score_only_raises_the_answer():
+    """And one that is needed and absent counts as the highest."""
+
+    def law(name, approved, anomaly, scan, more):
+        asked = request(name, CALLS[name])
+        found = snapshot(RULED, asked, approved=approved)
+
+        def at(**scores: int | None) -> Decision:
+            present = {kind: score for kind, score in scores.items() if score is not None}
+            return decide(RULED, asked, msgspec.structs.replace(found, signals=present))
+
+        before = at(anomaly=anomaly, scan=scan)
+        raises_only(RULED, before, at(anomaly=min(1_000, anomaly + more), scan=scan))
+        raises_only(RULED, before, at(anomaly=anomaly, scan=min(1_000, scan + more)))
+        raises_only(RULED, before, at(anomaly=anomaly, scan=None))
+        raises_only(RULED, decide(PDP, asked, snapshot(PDP, asked, approved=approved)), before)
+
+    scores = st.integers(0, 1_000)
+    check(law, actions, approvals, scores, scores, scores)
