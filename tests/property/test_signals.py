@@ -4,6 +4,7 @@ The one thing that a signal can end is the absence of one: a rule with `needed` 
 there. So the laws about later signals begin with one of each such kind.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -21,6 +22,8 @@ from lictor.model.decision import Allow, Deny, NeedsApproval
 from lictor.model.errors import ConflictError
 from lictor.model.record import SignalObserved
 from lictor.model.signal import FULL, Signal, SignalRule
+from lictor.model.snapshot import Snapshot
+from lictor.pdp.decide import decide
 from lictor.policy.compile import compile_bundle
 from store_samples import opened
 
@@ -33,9 +36,9 @@ CALLS = {
     "fetch": {"url": "https://docs.example/"},
     "pay": {"amount": "5"},
 }
-KINDS = ("drift", "injection", "volume")
+KINDS = ("drift", "injection")
 
-scores = st.one_of(st.sampled_from([-1, 0, 1, 499, 500, FULL, FULL + 1]), st.integers(0, FULL))
+scores = st.sampled_from([0, 0, 1, 499, 500, 700, FULL, FULL, -1, FULL + 1])
 arrivals = st.lists(st.tuples(st.sampled_from(KINDS), scores), max_size=6)
 rules = st.dictionaries(
     st.sampled_from(KINDS),
@@ -44,8 +47,9 @@ rules = st.dictionaries(
             "at_least": at_least, "restriction": restriction, "effects": tuple(effects), "needed": needed,
         },
         st.sampled_from([1, 500, FULL]), st.sampled_from(list(Restriction)),
-        st.lists(st.sampled_from(list(EffectClass)), min_size=1, unique=True), st.booleans(),
+        st.sampled_from([tuple(EffectClass), tuple(EffectClass)[1:]]), st.booleans(),
     ),
+    min_size=1,
 )  # fmt: skip
 actions = st.sampled_from(list(CALLS))
 approvals = st.sampled_from([(), ("owner",), ("money", "owner")])
@@ -61,22 +65,12 @@ def answers(named, name, approved, arriving):
         if arrival is not None:
             kind, score = arrival
             signal = Signal(id=f"sig_{index}", kind=kind, task="t", score=score, source="guard")
-            try:
+            with suppress(ConflictError):
                 rows |= fold(rows.get, SignalObserved(signal=signal), NOW)
-            except ConflictError:
-                pass
         known = {kind: score for kind in pdp.signals if (score := signals.highest(rows.get, "t", kind)) is not None}
         facts = snapshot(pdp, asked, approved=approved, signals=known)
-        found.append(RANK[type(deciding(pdp, asked, facts))])
+        found.append(RANK[type(decide(pdp, asked, Snapshot.decode(facts.encode())))])
     return found
-
-
-def deciding(pdp, asked, facts):
-    """The decision itself, with facts as they come back from the log."""
-    from lictor.model.snapshot import Snapshot
-    from lictor.pdp.decide import decide
-
-    return decide(pdp, asked, Snapshot.decode(facts.encode()))
 
 
 def seen_once(named):
@@ -99,7 +93,7 @@ def only_raise():
         found = answers(named, name, approved, [*first, *arriving])[len(first) :]
         assert found == sorted(found), (named, name, arriving)
 
-    check(law, rules, actions, approvals, arrivals)
+    check(law, rules, actions, approvals, arrivals, examples=300)
 
 
 def test_signals_only_raise_the_answer():
@@ -114,16 +108,8 @@ def test_the_latest_score_instead_of_the_highest_is_found_out():
     def latest(read, record, at_ms):
         return real(lambda key: None if key[0] == "signal" else read(key), record, at_ms)
 
-    with patch.object(signals, "observed", latest), patched_fold(latest), pytest.raises(AssertionError):
+    with patch.object(signals, "observed", latest), pytest.raises(AssertionError):
         only_raise()
-
-
-def patched_fold(observed):
-    """The fold has its own reference to the function."""
-    from lictor.lifecycle import fold as folding
-
-    name = next((name for name, value in vars(folding).items() if value is signals.observed), None)
-    return patch.object(folding, name, observed) if name else patch.object(signals, "observed", observed)
 
 
 def test_signals_never_answer_below_policy():

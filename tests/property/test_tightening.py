@@ -290,7 +290,6 @@ def test_a_missing_fact_only_raises_the_answer():
             {"agent": None},
             {"task": None},
             {"definition": None},
-            {"approval": None},
             {"parents": ()},
             {"principals": (None,)},
         ]

@@ -3,13 +3,18 @@
 import argparse
 import asyncio
 import getpass
+from typing import TYPE_CHECKING
 
+from lictor.cli.holds import SECRET_VARIABLE, approver_secret
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out, moment, safe
 from lictor.model.containment import Containment, Restriction, Scope
 from lictor.model.errors import CallerError
 from lictor.model.ids import HumanId
 from lictor.model.reasons import Reason
+
+if TYPE_CHECKING:
+    from lictor.app import House
 
 _EFFECT = {
     Restriction.STEP_UP: "needs approval for whatever policy would allow",
@@ -38,6 +43,7 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     common(lifting)
     lifting.add_argument("id", help="cnt_…, from `lictor contain list`")
     lifting.add_argument("--why", required=True, help="for the record")
+    lifting.epilog = f"Once approvers are enrolled, this needs the secret of one: ${SECRET_VARIABLE}, or asked for."
     lifting.set_defaults(run=lambda args: asyncio.run(_lift(args)))
 
 
@@ -72,7 +78,10 @@ def _list(args: argparse.Namespace) -> int:
     if not laid:
         out.line("nothing is restricted beyond policy")
         return Exit.OK
-    rows = [(one.id, _named(one), one.restriction.value, one.by, moment(one.laid_at_ms), one.why) for one in laid]
+    rows = [
+        (one.id, safe(_named(one)), one.restriction.value, safe(one.by), moment(one.laid_at_ms), safe(one.why))
+        for one in laid
+    ]
     out.table(("ID", "ON", "RESTRICTION", "BY", "SINCE", "WHY"), rows)
     return Exit.OK
 
@@ -81,14 +90,26 @@ async def _lift(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path, open_house
 
     out = Out(as_json=args.json)
-    house = await open_house(bundle_path(args.bundle), load=False)
+    house = await open_house(bundle_path(args.bundle))
     try:
-        await house.contain.lift(args.id, by=HumanId(f"os:{getpass.getuser()}"), why=args.why)
+        person = _person(house)
+        await house.contain.lift(args.id, by=person, why=args.why)
     finally:
         house.close()
-    out.data({"containment": args.id, "lifted": True})
+    out.data({"containment": args.id, "lifted": True, "by": person})
     out.line(f"{safe(args.id)} is lifted; what policy allows runs again")
     return Exit.OK
+
+
+def _person(house: "House") -> HumanId:
+    """Who lifts. This loosens, so an agent that can start programs as the same user must not be able to (ADR 0008).
+
+    Raises:
+        CallerError: `unauthenticated`: approvers are enrolled, and this is not the secret of one.
+    """
+    if any(house.store.enrolled(person) for person in house.policy.current().approvers.groups_of):
+        return house.answer.authenticate(approver_secret())
+    return HumanId(f"os:{getpass.getuser()}")
 
 
 def _scope(what: str) -> tuple[Scope, str]:

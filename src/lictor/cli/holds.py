@@ -16,6 +16,7 @@ from lictor.model.approval import Hold, HoldStatus
 from lictor.model.errors import CallerError
 from lictor.model.ids import HoldId, HumanId
 from lictor.model.reasons import Reason
+from lictor.ports import RecordStore
 
 SECRET_VARIABLE = "LICTOR_APPROVER_SECRET"  # noqa: S105 - the name of a variable
 
@@ -55,9 +56,10 @@ def pending(args: argparse.Namespace) -> int:
         now = house.clock.now_ms()
         found = house.store.holds(pending_only=not args.all)
         holds = [hold for hold in found if args.all or answerable(house.store, hold, now)]
+        chains = [_chain(house.store, hold) for hold in holds]
     finally:
         house.close()
-    out.data([_as_data(hold, now) for hold in holds])
+    out.data([{**_as_data(hold, now), "chain": list(chain)} for hold, chain in zip(holds, chains, strict=True)])
     if not holds:
         out.line("nothing waits for a person")
     else:
@@ -65,12 +67,12 @@ def pending(args: argparse.Namespace) -> int:
             (
                 hold.id,
                 _state(hold, now),
-                hold.agent,
+                ", for ".join(chain),
                 safe(f"{hold.server}/{hold.name}", 60),
                 _groups(hold),
                 _left(hold, now),
             )
-            for hold in holds
+            for hold, chain in zip(holds, chains, strict=True)
         ]
         out.table(("HOLD", "STATE", "AGENT", "ACTION", "APPROVERS", "LEFT"), rows)
         out.line()
@@ -91,7 +93,7 @@ async def _enrol(args: argparse.Namespace) -> int:
     try:
         people = house.policy.current().approvers.groups_of
         someone = any(house.store.enrolled(person) for person in people)
-        voucher = house.answer.authenticate(_secret()) if someone else None
+        voucher = house.answer.authenticate(approver_secret()) if someone else None
         secret = await house.answer.enrol(HumanId(args.human), by=voucher or _operator(), vouched_by=voucher)
     finally:
         house.close()
@@ -121,7 +123,7 @@ async def _answer(args: argparse.Namespace, *, approving: bool) -> int:
     out = Out(as_json=args.json)
     house = await open_house(bundle_path(args.bundle))
     try:
-        person = house.answer.authenticate(_secret())
+        person = house.answer.authenticate(approver_secret())
         hold = house.store.hold(HoldId(args.hold))
         if hold is None:
             raise CallerError(
@@ -146,7 +148,8 @@ async def _answer(args: argparse.Namespace, *, approving: bool) -> int:
     return Exit.OK
 
 
-def _secret() -> str:
+def approver_secret() -> str:
+    """The secret from the environment, or asked for at a terminal."""
     given = os.environ.get(SECRET_VARIABLE, "")
     if given:
         return given
@@ -182,6 +185,13 @@ def _as_data(hold: Hold, now_ms: int) -> dict[str, object]:
         "groups": [list(groups) for groups in hold.groups],
         "expires_at_ms": hold.expires_at_ms,
     }
+
+
+def _chain(store: RecordStore, hold: Hold) -> tuple[str, ...]:
+    """The agent that asks, and those it was delegated from, nearest first."""
+    state = store.task(hold.task)
+    links = [store.task(parent) for parent in state.task.parents] if state is not None else []
+    return (hold.agent, *(link.task.agent for link in links if link is not None))
 
 
 def _state(hold: Hold, now_ms: int) -> str:

@@ -6,18 +6,21 @@ import getpass
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out, moment, safe
-from lictor.model.contract import ContractSource
+from lictor.model.contract import Contract, ContractSource
 from lictor.model.errors import CallerError
 from lictor.model.ids import AgentId, HumanId, TaskId
 from lictor.model.reasons import Reason
 from lictor.model.task import Budget, TaskState, TaskStatus
 from lictor.policy.contracts import contract_from, draft, explain, propose
+
+_WHOLE: Final = 100_000
+"""Characters of a line that must not be cut: what a person says yes to is shown whole."""
 
 
 def add(_: str, parser: argparse.ArgumentParser) -> None:
@@ -50,7 +53,7 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="tasks, newest first")
     common(listing)
     listing.set_defaults(run=_list)
-    showing = actions.add_parser("show", help="one task: budgets, labels, state")
+    showing = actions.add_parser("show", help="one task: budgets, contract, labels, state")
     common(showing)
     showing.add_argument("task")
     showing.set_defaults(run=_show)
@@ -117,7 +120,7 @@ async def _open(args: argparse.Namespace) -> int:
     if contract is not None:
         out.line("bound to this contract:")
         for line in explain(contract):
-            out.line(f"  {safe(line)}")
+            out.line(f"  {safe(line, _WHOLE)}")
         if contract.source is ContractSource.DRAFTED:
             out.line(f"it restricts at once; say yes to it with: lictor task confirm {opened.task.id}")
         out.line()
@@ -141,7 +144,7 @@ async def _confirm(args: argparse.Namespace) -> int:
     out.data({"task": args.task, "confirmed_by": contract.confirmed_by})
     out.line(f"confirmed for task {safe(args.task)}:")
     for line in explain(contract):
-        out.line(f"  {safe(line)}")
+        out.line(f"  {safe(line, _WHOLE)}")
     return Exit.OK
 
 
@@ -223,7 +226,7 @@ def _list(args: argparse.Namespace) -> int:
         out.line("no task was opened yet; open one with: lictor task open --agent … --purpose …")
         return Exit.OK
     rows = [
-        (state.task.id, _status(state, now), state.task.agent, state.task.human, state.task.purpose,
+        (state.task.id, _status(state, now), state.task.agent, safe(state.task.human), state.task.purpose,
          f"{state.calls_used}/{state.task.budget.calls}", ",".join(state.labels))
         for state in states
     ]  # fmt: skip
@@ -245,7 +248,7 @@ def _show(args: argparse.Namespace) -> int:
         raise CallerError(Reason.UNKNOWN_TASK, f"there is no task {args.task[:64]!r}", remedy="see: lictor task list")
     out.data(_as_data(state, now))
     for name, value in _shown(state, now):
-        out.line(f"{name:<9}{safe(value)}")
+        out.line(f"{name:<10}{safe(value, _WHOLE)}")
     return Exit.OK
 
 
@@ -286,14 +289,22 @@ def _shown(state: TaskState, now_ms: int) -> Iterator[tuple[str, str]]:
     if task.parents:
         yield "below", " below ".join(task.parents)
     if state.contract is not None:
-        by = state.contract.confirmed_by
-        yield (
-            "bound by",
-            f"a contract ({state.contract.source.value}{f', confirmed by {by}' if by else ', not confirmed'})",
-        )
-        for line, used in zip(explain(state.contract), state.contract_used, strict=False):
-            yield "", f"{line} ({used} used)"
+        yield from _bound(state.contract, state.contract_used)
     yield "has seen", ", ".join(state.labels) or "nothing that is labelled"
+
+
+def _bound(contract: Contract, used: tuple[int, ...]) -> Iterator[tuple[str, str]]:
+    """A contract, whole: whoever confirms it has to see every value."""
+    sources = {
+        ContractSource.APPLICATION: "made by the application",
+        ContractSource.PERSON: "made by the person who opened the task",
+        ContractSource.DRAFTED: "drafted from the task's text",
+    }
+    seen = f", confirmed by {contract.confirmed_by}" if contract.confirmed_by else ", confirmed by nobody"
+    yield "bound by", f"a contract {sources[contract.source]}{seen}; nothing else runs"
+    lines = explain(contract)
+    for line, count in zip(lines, used or (0,) * len(lines), strict=True):
+        yield "", f"- {line}{f' ({count} used)' if contract.clauses else ''}"
 
 
 def _as_data(state: TaskState, now_ms: int) -> dict[str, object]:

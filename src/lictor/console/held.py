@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from lictor.console.held_facts import sealed_facts
 from lictor.console.views import ArgumentView, DecisionView, FieldView, HoldView
 from lictor.model.action import ActionRequest, SealedArguments
 from lictor.model.approval import Hold, HoldStatus
@@ -15,6 +16,7 @@ from lictor.model.errors import StoreError
 from lictor.model.ids import HumanId
 from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, ExecutionEnded, ExecutionStarted, RequestReceived, decode_entry
+from lictor.model.snapshot import Snapshot
 from lictor.model.task import TaskStatus
 from lictor.pdp.decide import Pdp, facts_of
 from lictor.pdp.normalise import Destination, Target, Value
@@ -54,7 +56,7 @@ def hold_view(store: RecordStore, pdp: Pdp, hold: Hold, now_ms: int, person: Hum
         opened_at=clock_text(hold.opened_at_ms),
         expires_at=clock_text(hold.expires_at_ms),
         arguments=tuple(arguments_of(request.arguments)),
-        facts=tuple(_facts(destination, value)),
+        facts=(*_facts(destination, value), *sealed_facts(pdp, request, sealed_snapshot(store, hold))),
         labels=state.labels if state else (),
         status=status,
         may_answer=not why_not,
@@ -93,6 +95,19 @@ def sealed_request(store: RecordStore, hold: Hold) -> ActionRequest:
             Reason.LOG_DAMAGED, f"the sealed arguments of hold {hold.id!r} are not those it was opened for"
         )
     return request
+
+
+def sealed_snapshot(store: RecordStore, hold: Hold) -> Snapshot:
+    """The facts the hold was opened on.
+
+    Raises:
+        StoreError: `log_damaged`: they are gone or are not a snapshot.
+    """
+    payload = store.payload(hold.request)
+    try:
+        return Snapshot.decode(payload.snapshot if payload is not None else b"")
+    except msgspec.DecodeError:
+        raise StoreError(Reason.LOG_DAMAGED, f"the sealed facts of hold {hold.id!r} are gone") from None
 
 
 def arguments_of(sealed: SealedArguments) -> list[ArgumentView]:

@@ -46,7 +46,7 @@ class Signals:
             raise CallerError(Reason.UNKNOWN_TASK, f"there is no task {task[:64]!r}")
         problem = _problem(kind, score, source) if rule is not None else f"{kind[:64]!r} is no kind of signals.toml"
         if problem:
-            digest = sha256_digest(repr((kind, score))[:1_000].encode("utf-8", "backslashreplace"))
+            digest = sha256_digest(f"{kind!r} {_written(score)}"[:1_000].encode("utf-8", "backslashreplace"))
             refused = SignalRefused(task=task, source=source[:MAX_SOURCE], why=problem, digest=digest)
             await self._store.commit(Batch(at_ms=now, records=(refused,)))
             raise CallerError(Reason.INVALID_ARGUMENTS, problem)
@@ -68,8 +68,17 @@ class Signals:
         return signal
 
 
+def _written(score: Any) -> str:
+    """What was sent, for its digest. Python refuses to write very long integers in decimal."""
+    try:
+        return repr(score)
+    except ValueError:
+        return type(score).__name__
+
+
 def _problem(kind: str, score: Any, source: str) -> str:
-    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score) or not 0 <= score <= 1:
+    # NaN compares false with everything, and an integer may be too long for a float: the range alone is asked for.
+    if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
         return f"the score of {kind[:64]!r} is no number from 0 to 1"
     if not source or len(source) > MAX_SOURCE or not source.isprintable():
         return "a signal names its source"
