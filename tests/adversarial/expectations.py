@@ -27,6 +27,14 @@ ALIASES: Final[dict[str, tuple[frozenset[Reason], str]]] = {
         frozenset({Reason.FORBIDDEN}),
         "what is protected is said by policy, in a forbid on the facts of the path",
     ),
+    "userinfo_not_allowed": (
+        frozenset({Reason.UNKNOWN_DESTINATION}),
+        "a URL that readers split in different places leads nowhere certain, whatever it is that splits them",
+    ),
+    "address_class": (
+        frozenset({Reason.FORBIDDEN}),
+        "which addresses may be reached is said by policy, in a forbid on the facts of the destination",
+    ),
     "approval_unavailable": (
         frozenset({Reason.APPROVAL_UNAVAILABLE, Reason.CANNOT_RECORD}),
         "holds live in the record store: there is no other approval service that could be down",
@@ -56,9 +64,18 @@ IMPLIED: Final[tuple[tuple[str, frozenset[Reason]], ...]] = (
     (r"^(?:\w+\.\w+ is read-only|SQLite\n|allow: .*; deny: )", frozenset({Reason.FORBIDDEN})),
     (r"^MySQL versioned comment", frozenset({Reason.UNKNOWN_QUERY})),
     (r"^interpreter in the allowlist", frozenset({Reason.FORBIDDEN})),
+    (r"^allow suffix \S+ \(without dot\)", frozenset({Reason.NOT_PERMITTED})),
+    (r"^allow (?:host|suffix) |^ws:, |^argument injection", frozenset({Reason.UNKNOWN_DESTINATION})),
+    (r"^metadata by other encodings", frozenset({Reason.FORBIDDEN, Reason.UNKNOWN_DESTINATION})),
+    (r"^plain http while", frozenset({Reason.NOT_PERMITTED})),
+    (r"^path rule ", frozenset({Reason.FORBIDDEN})),
     (r"^\d+ segments|^command substitution|^redirect in|wrapper\n", frozenset({Reason.UNKNOWN_COMMAND})),
 )
 """Reasons asserted where a case states none, by what its precondition or its expectation says."""
+
+PARSED: Final = frozenset({Reason.UNKNOWN_DESTINATION})
+"""What the cases call rejected as well: a text that its parser refused. Over MCP a URL is an argument of a well-formed message, so
+the refusal belongs to structure and not to the door; that no policy took part is checked all the same."""
 
 _BY_WORD: Final = {Word.HOLD: frozenset({Reason.NEEDS_APPROVAL}), Word.ALLOW: frozenset({Reason.PERMITTED})}
 _BY_CODE: Final = {-32020: frozenset({Reason.HEADER_MISMATCH, Reason.DUPLICATE_HEADER})}
@@ -113,12 +130,12 @@ class Clause:
 
 
 def clauses(expected: str) -> list[str]:
-    """The expectation cut at semicolons outside brackets."""
+    """The expectation cut at semicolons with a blank behind them, outside brackets."""
     parts, depth, current = [], 0, ""
     for char in expected:
         depth += (char == "(") - (char == ")")
-        if char == ";" and depth == 0:
-            parts.append(current)
+        if char == " " and current.endswith(";") and depth == 0:
+            parts.append(current[:-1])
             current = ""
         else:
             current += char
@@ -278,7 +295,8 @@ def _compare(run: Run, seen: Observed, clause: Clause) -> None:
     require(seen.word is not None or not clause.words, "there was no outcome")
     # A refusal at the strict door is earlier than the denial a case expects; it counts where the reason is the expected one.
     earlier = seen.word is Word.REJECT and Word.DENY in clause.words and seen.reason in clause.reasons
-    require(seen.word in clause.words or earlier, f"{seen.word} instead of {'/'.join(sorted(clause.words))}")
+    parsed = seen.word is Word.DENY and Word.REJECT in clause.words and seen.reason in clause.reasons & PARSED
+    require(seen.word in clause.words or earlier or parsed, f"{seen.word} instead of {'/'.join(sorted(clause.words))}")
     if clause.reasons:
         wanted = ", ".join(sorted(clause.reasons))
         require(seen.reason in clause.reasons, f"reason {seen.reason!r} instead of {wanted}")
@@ -286,7 +304,7 @@ def _compare(run: Run, seen: Observed, clause: Clause) -> None:
         require(seen.status == clause.status, f"status {seen.status} instead of {clause.status}")
     if clause.code is not None:
         require(seen.code == clause.code, f"code {seen.code} instead of {clause.code}")
-    if seen.word is Word.REJECT:
+    if seen.word is Word.REJECT or parsed:
         _check_rejected(run, seen)
 
 

@@ -9,7 +9,12 @@ from adversarial.model import OWN_CASES, TALLY, Case, read_cases
 from adversarial.runner import run_case
 
 LATER = Path(__file__).with_name("later.txt")
-NOW = frozenset({"JSON", "MCPH", "TOOL", "APRV", "BIND", "NUMB", "PATH", "POLE", "HIST", "DELG", "BEHV", "FAIL", "AUDT", "CMD", "SQLQ"})
+NOW = frozenset(
+    {
+        *("JSON", "MCPH", "TOOL", "APRV", "BIND", "NUMB", "PATH", "URLS", "SQLQ", "CMD"),
+        *("POLE", "HIST", "DELG", "BEHV", "FAIL", "AUDT"),
+    }
+)
 """Classes of this milestone: a case of them is on the list only for machinery that is not built yet, each with its reason."""
 MAX_LATER_NOW = 10
 """How many of them are on it. Lower it when one comes off."""

@@ -19,7 +19,7 @@ from lictor.model.approval import HoldStatus
 from lictor.model.errors import ConflictError, StoreError, UpstreamError
 from lictor.model.reasons import Reason
 from lictor.model.record import ExecutionStarted, decode_entry
-from lictor.pdp.cedar import Verdict
+from lictor.pdp.engine.cedar import Verdict
 from lictor.ports import Receipt
 from lictor.service.authorize import Authorize
 from lictor.service.policy import PolicyInForce

@@ -39,8 +39,11 @@ def run(args: argparse.Namespace) -> int:
     for fault in faults[:20]:
         out.line(out.bad(f"#{fault.seq} {safe(fault.action)}: {fault.status.value}: {safe(fault.detail)}"))
     erased = f", {counts['erased']} erased and not replayable" if counts["erased"] else ""
+    late = f", {counts['late']} denied for being late" if counts["late"] else ""
     verdict = out.bad("differ") if faults else out.good("identical")
-    out.line(f"{decisions} decisions replayed: {counts['identical']} {verdict if not faults else 'identical'}{erased}")
+    out.line(
+        f"{decisions} decisions replayed: {counts['identical']} {verdict if not faults else 'identical'}{late}{erased}"
+    )
     if faults:
         out.line(f"{len(faults)} {verdict}")
     return Exit.NO if faults else Exit.OK

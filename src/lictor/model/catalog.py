@@ -71,6 +71,8 @@ class DestinationSelector(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     """`account` only: `iban`, or `id` for an identifier that is compared as it stands."""
     private_suffixes: bool = True
     """Whether `github.io` and the like, below which strangers register, count as public suffixes."""
+    unclear: Literal["deny", "fact"] = "fact"
+    """`url` only: what a URL is whose path readers take differently: refused, or a destination without `path`."""
 
     @property
     def kind(self) -> DestinationKind:

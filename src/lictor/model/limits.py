@@ -66,6 +66,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The longest life of a task: one working day."""
 
     # -- deciding and recording ----------------------------------------------------------------------------------------
+    decide_timeout_s: float = 1.0
+    """One decision: it takes a millisecond, and at the bounds of arguments a quarter of a second. A later one is a deny."""
     record_timeout_s: float = 10.0
     """Until a record is durable: late means that nothing runs."""
     record_queue: int = 10_000

@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 
 from cedarpy import pst
 
-from lictor.pdp.command_programs import runs_anything
-from lictor.pdp.projection import children, context_path
+from lictor.pdp.command.programs import runs_anything
+from lictor.pdp.engine.projection import children, context_path
 from lictor.policy import fold
 from lictor.policy.problems import quote
 

@@ -40,6 +40,7 @@ _ONLY_OF: Final = {
     "schemes": ("url", "git"),
     "form": ("account",),
     "private_suffixes": ("url", "email", "host", "git"),
+    "unclear": ("url",),
 }
 _DEFAULTS: Final = DestinationSelector()
 _SEPARATORS: Final = frozenset(",;")

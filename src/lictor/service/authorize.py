@@ -6,7 +6,9 @@ gathering and deciding again, never going on.
 """
 
 import asyncio
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, assert_never
 
@@ -87,6 +89,7 @@ class Authorize:
         instance: InstanceId,
         files: Files | None = None,
         outcomes: Outcomes | None = None,
+        stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._policy = policy
@@ -99,6 +102,7 @@ class Authorize:
         self._turns = Turns()
         self._opening: Counter[TaskId] = Counter()
         self._outcomes = outcomes or Outcomes(store=store, clock=clock)
+        self._stopwatch = stopwatch
         self.recording = True
         """Whether the last decision could be recorded. While it is False the gateway is not ready; the next success mends it."""
 
@@ -161,7 +165,7 @@ class Authorize:
         live = self._store.live_hold(request.task, request.digest)
         snapshot = self._gather(pdp, request, definition, live, resolved)
         encoded = snapshot.encode()
-        decision = decide(pdp, request, snapshot, encoded=encoded)
+        decision = self._decide(pdp, request, snapshot, encoded)
         attempt = _Attempt(request, snapshot, encoded, decision, DecisionId(self._ids.new("dec")), live)
         if hint is not None and not isinstance(decision, Deny):
             foreign = self._check_hint(request, hint, snapshot.at_ms)
@@ -181,6 +185,25 @@ class Authorize:
                 return await self._hold(attempt, decision)
             case _:
                 assert_never(decision)
+
+    def _decide(self, pdp: Pdp, request: ActionRequest, snapshot: Snapshot, encoded: bytes) -> Decision:
+        """Decide within the deadline, or deny.
+
+        The engine cannot be interrupted, but its work is bounded (`pdp.decide.MAX_PARTS`, `policy.guard`): what takes longer
+        all the same was not foreseen. Its answer is thrown away, whatever it was, and kept nowhere (case POLE-16).
+        """
+        began = self._stopwatch()
+        decision = decide(pdp, request, snapshot, encoded=encoded)
+        took, most = self._stopwatch() - began, self._limits.decide_timeout_s
+        if 0 <= took <= most:
+            return decision
+        return Deny(
+            request=decision.request,
+            snapshot=decision.snapshot,
+            revision=decision.revision,
+            reason=Reason.POLICY_TIMEOUT,
+            errors=(f"decided in {took * 1_000:.0f} ms, which is more than {most * 1_000:.0f} ms",),
+        )
 
     def _gather(
         self,

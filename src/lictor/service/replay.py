@@ -27,6 +27,8 @@ class ReplayStatus(StrEnum):
 
     IDENTICAL = "identical"
     DIFFERENT = "different"
+    LATE = "late"
+    """Denied because the decision came after its deadline. How long it took is not repeatable: all else fits together."""
     ERASED = "erased"
     """The sealed payload was erased with its task key: the decision stands, but cannot be replayed."""
     BROKEN = "broken"
@@ -88,6 +90,8 @@ class Replay:
             return result(ReplayStatus.BROKEN, str(error))
         if again == recorded:
             return result(ReplayStatus.IDENTICAL)
+        if _was_late(recorded, again):
+            return result(ReplayStatus.LATE, f"in time it would have been: {again.outcome} ({again.reason})")
         return result(ReplayStatus.DIFFERENT, _difference(recorded, again))
 
     def _pdp(self, revision: PolicyRevision) -> Pdp | str:
@@ -148,6 +152,21 @@ def _decide_again(pdp: Pdp, asked: RequestReceived, recorded: DecisionMade, payl
     if snapshot_digest(payload.snapshot) != recorded.snapshot:
         return msgspec.structs.replace(recorded, errors=("the sealed snapshot is not that of the record",))
     return made(recorded.decision, request, decide(pdp, request, Snapshot.decode(payload.snapshot)))
+
+
+def _was_late(recorded: DecisionMade, again: DecisionMade) -> bool:
+    """Whether the only difference is that the recorded decision was thrown away for being late (`Authorize`).
+
+    Only a denial without policies can be: time never explains an allow. Deciding never ends with that reason by itself, so
+    `again` has it only where it is the record, marked as not fitting.
+    """
+    late = Reason.POLICY_TIMEOUT.value
+    if recorded.reason != late or again.reason == late:
+        return False
+    expected = msgspec.structs.replace(
+        again, outcome="deny", reason=late, policies=(), approvers=(), errors=recorded.errors
+    )
+    return expected == recorded
 
 
 def _difference(recorded: DecisionMade, again: DecisionMade) -> str:

@@ -281,6 +281,22 @@ async def reply(run: Run, step: dict[str, Any]) -> Observed:
 async def one_refusal(run: Run, seen: Observed, match: Match) -> None:
     require(set(seen.facts["refused"].values()) == {Reason.DELEGATION}, f"{seen.facts['refused']}")
     _nothing_opened(run)
+    if match[0] == "not a subset":
+        await _does_no_more(run)
+
+
+async def _does_no_more(run: Run) -> None:
+    """A child that asks for nothing in particular is opened, and does what its parent may, although policy permits it more."""
+    step = run.inputs[0]
+    own, *beyond = [tool for capability in step["caps"] for tool in _named(run, capability)]
+    child = await _delegate(run, run.world.sessions["parent"], step["to"])
+    for tool in beyond:
+        free = await run.world.call(tool, {}, session=await run.world.new_session(step["to"]))
+        require(free.word is Word.ALLOW, f"policy permits no {tool}: {free.summary()}")
+        found = await run.world.call(tool, {}, session=child)
+        require((found.word, found.reason) == (Word.DENY, Reason.OUTSIDE_CONTRACT), f"{tool}: {found.summary()}")
+    within = await run.world.call(own, {}, session=child)
+    require(within.word is Word.ALLOW, f"{own}: {within.summary()}")
 
 
 @phrase(r"REFUSED in each dimension")

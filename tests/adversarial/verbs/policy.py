@@ -25,13 +25,17 @@ _ATTRIBUTE = re.compile(r"context\.(\w+)")
 _PERMIT_ALL = '@id("case/permit")\npermit(principal, action, resource);\n'
 
 
-@verb("policy.eval", "context")
+@verb("policy.eval", "context", "entities")
 async def evaluate(run: Run, step: dict[str, Any]) -> Observed:
     """Facts for the rule that the precondition states, brought the only way there is: as a call that carries them.
 
     `context.amount` is an argument (`context.input.amount`) of a tool that declares it as a type the facts have, so that the
     engine, not the schema, meets what the case is about. A host is judged as a destination, a resource as an MCP resource.
     """
+    if "entities" in step:
+        from adversarial.verbs.deadline import large_graph
+
+        return await large_graph(run, int(step["entities"]))
     context = step["context"]
     rule = _RULE.fullmatch(run.precondition)
     if rule is not None:

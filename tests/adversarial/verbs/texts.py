@@ -6,6 +6,7 @@ from adversarial.expectations import phrase, require
 from adversarial.fixture import bundle_of, with_policy
 from adversarial.model import NoSetup, Observed, Word
 from adversarial.run import Run, nested, precondition
+from lictor.model.canonical import canonical
 from lictor.model.reasons import Reason
 from lictor.policy.lint import lint_bundle
 
@@ -174,3 +175,36 @@ async def by_the_flag(run: Run, seen: Observed, match: Match) -> None:
     without = await _alone(run, argv[:flag])
     require(seen.reason == Reason.UNKNOWN_COMMAND, f"reason {seen.reason!r}")
     require(without.reason != Reason.UNKNOWN_COMMAND, f"without: {without.summary()}")
+
+
+# -- operands ------------------------------------------------------------------------------------------------------------
+
+
+@precondition(r"argument injection: value starts with a dash")
+async def operand(run: Run, match: Match) -> None:
+    """The tool declares the argument as a remote; an ordinary one is read, whatever policy makes of it."""
+    for step in run.inputs:
+        for name in step["args"]:
+            plain = await run.world.call(step["tool"], {name: "https://git.example/a/b.git"})
+            if plain.reason != Reason.NOT_PERMITTED:
+                raise NoSetup(f"an ordinary remote: {plain.summary()}")
+
+
+@phrase(r"option-like operand")
+async def option_like(run: Run, seen: Observed, match: Match) -> None:
+    """Nothing that begins with a dash is an operand, in whatever way a program might take it for an option."""
+    for step in run.inputs:
+        for name, value in step["args"].items():
+            for spelled in (value, "-u", "--", "-", f" {value}", "ext::sh -c id"):
+                found = await run.world.call(step["tool"], {name: spelled})
+                require(found.reason == Reason.UNKNOWN_DESTINATION, f"{spelled!r}: {found.summary()}")
+
+
+@phrase(r"nothing inserted: what runs is what was sent, or nothing runs")
+async def nothing_inserted(run: Run, seen: Observed, match: Match) -> None:
+    """The refused call did not reach the server in any form; one that runs reaches it byte for byte."""
+    require(not run.effects(), f"{[effect.data for effect in run.effects()]}")
+    argv = ["cat", "--", "-n"]
+    plain = await _alone(run, argv)
+    require(plain.word is Word.ALLOW, plain.summary())
+    require([effect.data for effect in run.effects()] == [canonical({"command": argv})], "other bytes were sent")

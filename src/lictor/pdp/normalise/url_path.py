@@ -1,8 +1,8 @@
 """The path of a URL, in the one spelling every reader arrives at, or none.
 
-Clients, proxies and servers disagree about a path: whether `//` is one slash, whether `;x` belongs to a segment, when an escape is
-decoded, and whether dot segments are resolved before or after (CVE-2026-48710; Tomcat's `..;`). A path that comes out differently
-for some of them has no certain reading, and is not told. Refuses to know what a path leads to.
+Clients, proxies and servers disagree about a path: whether `//` is one slash, whether `;x` belongs to a segment, when an
+escape is decoded, and whether dot segments are resolved before or after (CVE-2026-48710; Tomcat's `..;`). A path that comes
+out differently for some of them has no certain reading, and is not told. Refuses to know what a path leads to.
 """
 
 import re

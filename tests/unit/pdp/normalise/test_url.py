@@ -39,6 +39,7 @@ def test_an_ordinary_url():
         "domain": "docs.example",
         "port": 443,
         "address": "",
+        "path": "/x",
         "directory": ["docs"],
         "external": False,
         "ip": False,
