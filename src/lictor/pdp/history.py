@@ -16,12 +16,20 @@ from lictor.pdp.shapes import quoted
 HISTORY_CONTEXT: Final = (
     "chain: {depth: Long, agents: Set<String>}, "
     "origin: {task: Set<String>, declared: Set<String>, directory: Set<String>, tool: Set<String>, nowhere: Set<String>, "
-    "labels: Set<String>}, "
+    "vouched: Set<String>, tainted: Set<String>, labels: Set<String>}, "
     "posture: Long, "
     "contract?: {source: String, confirmed: Bool, bound: Set<String>}"
 )
 """Cedar record members of every action's context. Sets of `origin` hold names of watched arguments; its `labels` hold
-`name=label` and `name=family`."""
+`name=label` and `name=family`. `vouched`: named by the task, declared or in the directory. `tainted`: not vouched, and carried
+by a result that has a label of the family `untrusted`."""
+
+
+_ORIGINS: Final = ("task", "declared", "directory", "tool", "nowhere", "vouched", "tainted", "labels")
+VOUCHING: Final = frozenset({"task", "declared", "directory"})
+"""Sources that no content an agent reads can add to."""
+UNTRUSTED: Final = "untrusted"
+"""The family of labels that a result carries which outsiders can write."""
 
 
 def measures_context(names: Iterable[str]) -> str:
@@ -47,16 +55,20 @@ def history_facts(snapshot: Snapshot, agent: AgentId, measures: Mapping[str, int
 
 def origin_facts(origins: Mapping[str, Origin]) -> dict[str, list[str]]:
     """Names of watched arguments by where their values come from. Positive evidence only: no source means `nowhere`."""
-    facts: dict[str, set[str]] = {
-        name: set() for name in ("task", "declared", "directory", "tool", "nowhere", "labels")
-    }
+    facts: dict[str, set[str]] = {name: set() for name in _ORIGINS}
     for name, origin in origins.items():
         for source in origin.sources:
             facts[source.partition(":")[0]].add(name)
         if not origin.sources:
             facts["nowhere"].add(name)
+        vouched = not VOUCHING.isdisjoint(origin.sources)
+        if vouched:
+            facts["vouched"].add(name)
         for label in origin.labels:
-            facts["labels"].update((f"{name}={label}", f"{name}={label.partition(':')[0]}"))
+            family = label.partition(":")[0]
+            facts["labels"].update((f"{name}={label}", f"{name}={family}"))
+            if family == UNTRUSTED and not vouched:
+                facts["tainted"].add(name)
     return {name: sorted(found) for name, found in facts.items()}
 
 

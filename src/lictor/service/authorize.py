@@ -271,6 +271,7 @@ class Authorize:
             raise ConflictError(Reason.UNKNOWN_TOOL, "the catalogue entry vanished between decision and commit")
         execution = ExecutionId(self._ids.new("exe"))
         spent = attempt.live if attempt.snapshot.approval is not None else None
+        moves = moves_after(pdp, request, attempt.snapshot)
         started = ExecutionStarted(
             execution=execution,
             request=request.id,
@@ -284,12 +285,14 @@ class Authorize:
             currency=value.currency if value else "",
             value=value.amount if value else 0,
             clauses=allow.clauses,
-            moves=moves_after(pdp, request, attempt.snapshot),
+            moves=moves,
         )
         receipt = await self._commit(attempt, started)
         state = attempt.snapshot.task
         root = state.task.root if state is not None else request.task
-        return Granted(grant=Grant.issue(allow, receipt, request, entry, execution, content=pdp.content, root=root))
+        counted = any(move.on_executed for move in moves)
+        grant = Grant.issue(allow, receipt, request, entry, execution, content=pdp.content, root=root, counted=counted)
+        return Granted(grant=grant)
 
     async def _deny(self, attempt: "_Attempt", deny: Deny) -> Outcome:
         live = attempt.live

@@ -13,7 +13,7 @@ from lictor.ports import Receipt
 class Grant:
     """One claim on one action. Durable single use is the store's; this object adds that a process cannot send twice."""
 
-    __slots__ = ("_claimed", "content", "decision", "entry", "execution", "request", "root")
+    __slots__ = ("_claimed", "content", "counted", "decision", "entry", "execution", "request", "root")
 
     def __init__(
         self,
@@ -23,7 +23,9 @@ class Grant:
         execution: ExecutionId,
         content: Content,
         root: TaskId,
+        counted: bool,
     ) -> None:
+        self.counted = counted
         self.request = request
         self.content = content
         self.root = root
@@ -43,12 +45,14 @@ class Grant:
         *,
         content: Content,
         root: TaskId,
+        counted: bool = False,
     ) -> "Grant":
         """Issue a grant; the receipt is the proof that decision and execution start are durable.
 
         Args:
             content: what the bundle that decided looks for in the reply.
             root: of the task's tree, where history is kept.
+            counted: whether a measure counts that it was executed.
 
         Raises:
             ConflictError: the decision is for another action, or the receipt is not one.
@@ -57,7 +61,7 @@ class Grant:
             raise ConflictError(Reason.ACTION_HASH_MISMATCH, "the decision is for another action")
         if receipt.size <= receipt.first:
             raise ConflictError(Reason.CANNOT_RECORD, "no record stands behind this grant")
-        return cls(request, entry, allow, execution, content, root)
+        return cls(request, entry, allow, execution, content, root, counted)
 
     def claim(self) -> SealedArguments:
         """The bytes to send, once.

@@ -1,0 +1,176 @@
+"""Recorded requests with the decisions on them, read from the log in order and bounded in memory. Refuses to judge them.
+
+If the process dies here, nothing is lost: it only reads.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+import msgspec
+
+from lictor.model.action import ActionRequest, SealedArguments
+from lictor.model.canonical import sha256_digest
+from lictor.model.errors import LictorError, StoreError
+from lictor.model.ids import AgentId, ArgumentsDigest, PolicyRevision, RequestId, TaskId
+from lictor.model.reasons import Reason
+from lictor.model.record import DecisionMade, ExecutionStarted, LogEntry, RequestReceived, decode_entry
+from lictor.model.snapshot import Snapshot, snapshot_digest
+from lictor.pdp.decide import Pdp
+from lictor.policy.rebase import Basis, basis_of
+from lictor.ports import RecordStore, StoredEntry
+from lictor.service.authorize import received
+from lictor.service.replay import Compile
+
+_T = TypeVar("_T")
+
+LOOK_BACK: Final = 64
+"""Entries before a range in which the request of its first decision is looked for: they are committed together."""
+_MAX_WAITING: Final = 10_000
+"""Requests kept until their decision comes; the oldest goes first."""
+
+_MAX_BUNDLES: Final = 8
+"""Bundles kept compiled: a log goes through them in order, but gateways may overlap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which decisions are looked at; members that are empty leave nothing out."""
+
+    since_ms: int = 0
+    task: TaskId | None = None
+    agent: AgentId | None = None
+    start: int = 0
+    stop: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed:
+    """One decision in the log. `asked` is None when its request is not beside it."""
+
+    seq: int
+    at_ms: int
+    asked: RequestReceived | None
+    decided: DecisionMade
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What one decision was made on, proved by its digests, and by what bundle it was gathered."""
+
+    request: ActionRequest
+    snapshot: Snapshot
+    basis: Basis
+
+
+def passed(
+    store: RecordStore, wanted: Wanted, on_progress: Callable[[int], None] | None = None, *, started: bool = False
+) -> Iterator[Passed]:
+    """The decisions that are wanted, in order.
+
+    Args:
+        store: the log.
+        wanted: which.
+        on_progress: told how many entries were read.
+        started: only those that something was started on.
+
+    Raises:
+        StoreError: `log_damaged`: an entry cannot be read.
+    """
+    waiting: dict[RequestId, RequestReceived] = {}
+    decided: dict[RequestId, Passed] = {}
+    for entry in store.entries(max(0, wanted.start - LOOK_BACK), wanted.stop):
+        logged = _decoded(entry)
+        record = logged.record
+        if isinstance(record, RequestReceived):
+            _keep(waiting, record.request, record)
+        elif isinstance(record, DecisionMade):
+            asked = waiting.pop(record.request, None)
+            if entry.seq >= wanted.start and logged.at >= wanted.since_ms and _about(wanted, asked):
+                one = Passed(seq=entry.seq, at_ms=logged.at, asked=asked, decided=record)
+                if started:
+                    _keep(decided, record.request, one)
+                else:
+                    yield one
+        elif isinstance(record, ExecutionStarted) and record.request in decided:
+            yield decided.pop(record.request)
+        if on_progress is not None:
+            on_progress(entry.seq + 1)
+
+
+def _decoded(entry: StoredEntry) -> LogEntry:
+    try:
+        return decode_entry(entry.data)
+    except msgspec.MsgspecError as error:
+        message = f"entry {entry.seq} cannot be read: {str(error)[:200]}"
+        raise StoreError(Reason.LOG_DAMAGED, message, remedy="see: lictor log verify") from error
+
+
+def _keep(kept: dict[RequestId, _T], request: RequestId, one: _T) -> None:
+    kept[request] = one
+    if len(kept) > _MAX_WAITING:
+        kept.pop(next(iter(kept)))
+
+
+def _about(wanted: Wanted, asked: RequestReceived | None) -> bool:
+    if asked is None:
+        return wanted.task is None and wanted.agent is None
+    return wanted.task in {None, asked.task} and wanted.agent in {None, asked.agent}
+
+
+class Reader:
+    """Reads the facts of decisions back. Bundles are compiled once each."""
+
+    def __init__(self, store: RecordStore, compile_bundle: Compile) -> None:
+        self._store = store
+        self._compile = compile_bundle
+        self._pdps: dict[PolicyRevision, Pdp | None] = {}
+
+    def facts(self, one: Passed) -> Facts | str:
+        """What a decision was made on; or why that is not known."""
+        if one.asked is None:
+            return "its request is not in the log"
+        payload = self._store.payload(one.decided.request)
+        if payload is None:
+            return "erased"
+        sealed = SealedArguments(payload.arguments, ArgumentsDigest(sha256_digest(payload.arguments)))
+        request = _rebuilt(one.asked, sealed)
+        if received(request) != one.asked or snapshot_digest(payload.snapshot) != one.decided.snapshot:
+            return "what was sealed is not what was recorded"
+        try:
+            snapshot = Snapshot.decode(payload.snapshot)
+        except msgspec.MsgspecError:
+            return "its facts are of another version"
+        pdp = self._pdp(one.decided.revision)
+        if pdp is None:
+            return "its bundle was not kept, or does not compile any more"
+        return Facts(request=request, snapshot=snapshot, basis=basis_of(pdp, request))
+
+    def _pdp(self, revision: PolicyRevision) -> Pdp | None:
+        if revision not in self._pdps:
+            self._pdps[revision] = self._load(revision)
+            if len(self._pdps) > _MAX_BUNDLES:
+                self._pdps.pop(next(iter(self._pdps)))
+        return self._pdps[revision]
+
+    def _load(self, revision: PolicyRevision) -> Pdp | None:
+        files = self._store.bundle(revision)
+        if files is None:
+            return None
+        try:
+            return self._compile(revision, files)
+        except LictorError:
+            return None
+
+
+def _rebuilt(asked: RequestReceived, arguments: SealedArguments) -> ActionRequest:
+    return ActionRequest.make(
+        id=asked.request,
+        kind=asked.kind,
+        server=asked.server,
+        name=asked.name,
+        arguments=arguments,
+        agent=asked.agent,
+        human=asked.human,
+        task=asked.task,
+    )
