@@ -15,12 +15,16 @@ from msgspec.structs import replace
 
 from integration.spender import AMOUNT, LIMIT, Spender, open_store
 from lictor.lifecycle import measures
+from lictor.model.action import SealedArguments
 from lictor.model.errors import UpstreamError
 from lictor.model.reasons import Reason
+from lictor.model.record import ExecutionEnded
 from lictor.pdp import tally
 from lictor.policy.compile import compile_files
 from lictor.ports import RecordStore
 from lictor.service.authorize import Granted, Refused
+from lictor.service.execute import Execute, Sent
+from lictor.service.grant import Grant
 from lictor.service.replay import Replay, ReplayStatus
 from lictor.stores.memory import MemoryStore
 
@@ -208,3 +212,54 @@ def test_it_survives_a_restart_and_replays(tmp_path: Path) -> None:
     asyncio.run(run())
     with open_store(tmp_path) as store:
         assert store.rebuild_rows() == []
+
+
+CHECKED = """
+[measures.reads_done]
+of = "count"
+where = { actions = ["fs/read_file"] }
+per = ["task"]
+window = "1h"
+on = "executed"
+"""
+AFTER_READ = """
+@id("reads") @owner("os:a") @reason("r")
+permit (principal, action == Action::"fs/read_file", resource);
+@id("pays") @owner("os:a") @reason("only after a read came back")
+permit (principal, action == Action::"fs/pay", resource) when { context.measures.reads_done >= 1 };
+"""
+
+
+async def answered(_: SealedArguments) -> Sent:
+    """A server that answers at once."""
+    return Sent(body=b"{}", is_error=False)
+
+
+async def pays_right_after_a_read(store: RecordStore) -> bool:
+    """Whether the call that follows the reply without a pause finds it counted."""
+    spender = Spender(store, CHECKED, AFTER_READ)
+    try:
+        task = await spender.open_task()
+        assert isinstance(await spender.pay(task), Refused)
+        read = await spender.decide(spender.ask(task, name="read_file"))
+        assert isinstance(read, Granted)
+        await spender.execute(read.grant, answered)
+        return isinstance(await spender.pay(task, AMOUNT + 1), Granted)
+    finally:
+        await spender.execute.drain()
+        store.close()
+
+
+def test_what_was_executed_is_counted_before_the_reply(store: Callable[[], RecordStore]) -> None:
+    """ "Tests passed, so deploy" holds for an agent that does not wait in between."""
+    assert all(asyncio.run(pays_right_after_a_read(store())) for _ in range(5))
+
+
+def test_counting_behind_the_reply_is_caught(store: Callable[[], RecordStore]) -> None:
+    """Control: the outcome left to the queue."""
+
+    async def hasty(execute: Execute, _grant: Grant, ended: ExecutionEnded) -> None:
+        execute._record(ended)
+
+    with patch.object(Execute, "_counted", hasty):
+        assert not all(asyncio.run(pays_right_after_a_read(store())) for _ in range(5))
