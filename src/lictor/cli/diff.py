@@ -5,9 +5,11 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lictor.cli.backtest import report_data, show_report
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out, safe
-from lictor.cli.prove import load, progress, request_data, require_solver, show_example, timeout
+from lictor.cli.prove import has_solver, load, progress, request_data, require_solver, show_example, timeout
+from lictor.cli.span import filters
 from lictor.model.errors import OperatorError
 from lictor.model.ids import PolicyRevision
 from lictor.model.reasons import Reason
@@ -15,6 +17,7 @@ from lictor.policy.bundle import Bundle
 
 if TYPE_CHECKING:
     from lictor.policy.prove.difference import Change, Difference
+    from lictor.service.backtest import Report
 
 _WORDS = {"allow": "allowed", "needs_approval": "asked for", "deny": "denied"}
 
@@ -33,15 +36,51 @@ def add(actions: Any) -> None:
     timeout(differing)
     differing.add_argument("old", help="a bundle folder, or a revision (sha256:…) kept beside the log of --bundle")
     differing.add_argument("new", help="the same")
+    differing.add_argument(
+        "--log",
+        action="store_true",
+        help="also how both answer the recorded traffic beside --bundle (needs no solver by itself)",
+    )
+    filters(differing)
     differing.set_defaults(run=_diff)
 
 
 def _diff(args: argparse.Namespace) -> int:
-    from lictor.policy.prove.difference import diff_in_principle
-
-    require_solver()
+    if not args.log or has_solver():
+        require_solver()
     out = Out(as_json=args.json)
     old, new = (_bundle(args, name) for name in (args.old, args.new))
+    report = _traffic(out, args, old, new) if args.log else None
+    if not has_solver():
+        return _only_traffic(out, old, new, report)
+    return _in_principle(out, args, old, new, report)
+
+
+def _traffic(out: Out, args: argparse.Namespace, old: Bundle, new: Bundle) -> "Report":
+    """The half on recorded traffic: both bundles on every request beside `--bundle`."""
+    from lictor.app import bundle_path
+    from lictor.cli.backtest import over_log
+
+    return over_log(out, bundle_path(args.bundle), args, new, before=old, jobs=1)
+
+
+def _only_traffic(out: Out, old: Bundle, new: Bundle, report: "Report | None") -> int:
+    if report is None:
+        return Exit.NO
+    out.data({"old": old.revision, "new": new.revision, "complete": False, "log": report_data(report)})
+    out.line(out.warm("not compared in principle: the solver is not installed (pip install 'lictor[prove]')"))
+    _show_traffic(out, report)
+    return Exit.NO  # what nobody asked yet may be answered otherwise
+
+
+def _show_traffic(out: Out, report: "Report") -> None:
+    out.line(out.bold("recorded traffic"))
+    show_report(out, report)
+
+
+def _in_principle(out: Out, args: argparse.Namespace, old: Bundle, new: Bundle, report: "Report | None") -> int:
+    from lictor.policy.prove.difference import diff_in_principle
+
     found = diff_in_principle(
         old, new, timeout_ms=max(1, int(args.timeout * 1_000)), progress=progress("comparing, action")
     )
@@ -56,11 +95,15 @@ def _diff(args: argparse.Namespace) -> int:
             "policies": _listed(found.policies),
             "agents": _listed(found.agents),
             "files": list(found.files),
+            **({"log": report_data(report)} if report is not None else {}),
         }
     )
     _show(out, found)
+    if report is not None:
+        _show_traffic(out, report)
     lists = (found.entries, found.policies, found.agents)
     quiet = not found.changes and not found.files and not any(one.added or one.removed or one.changed for one in lists)
+    quiet = quiet and (report is None or not report.different)
     return Exit.OK if quiet else Exit.NO
 
 

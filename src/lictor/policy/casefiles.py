@@ -267,7 +267,9 @@ def _origins(document: Document, path: Path, table: _CaseTable, problems: Proble
         for source in origin.sources:
             if source not in _SOURCES and not source.startswith("tool:"):
                 where = document.lines.where((*path, "origin"))
-                problems.add(where, f"{quote(source)} is no source", f"one of {', '.join(sorted(_SOURCES))}, tool:SERVER/NAME")
+                problems.add(
+                    where, f"{quote(source)} is no source", f"one of {', '.join(sorted(_SOURCES))}, tool:SERVER/NAME"
+                )
         found[name] = Origin(sources=tuple(sorted(set(origin.sources))), labels=tuple(families(origin.labels)))
     return found
 

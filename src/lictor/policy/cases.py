@@ -209,7 +209,11 @@ def _containments(
     }
     laid = [
         Containment(
-            id=f"case-{index}", scope=one.scope, target=one.target or own[one.scope], restriction=one.restriction, by="case"
+            id=f"case-{index}",
+            scope=one.scope,
+            target=one.target or own[one.scope],
+            restriction=one.restriction,
+            by="case",
         )
         for index, one in enumerate(case.containment)
     ]

@@ -4,9 +4,10 @@ Decides again, with the very `decide`, then asks the engine about each policy in
 ever shown to an agent. Refuses to know the store; it is handed request and snapshot.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from cedarpy import PolicySet
@@ -15,16 +16,33 @@ from lictor.model.action import ActionRequest
 from lictor.model.decision import Allow, Decision, NeedsApproval
 from lictor.model.ids import PolicyId
 from lictor.model.snapshot import Snapshot
-from lictor.pdp.cedar import CedarEngine
 from lictor.pdp.decide import Engine, Entity, Pdp, Verdict, decide
+from lictor.pdp.engine.cedar import CedarEngine
 from lictor.policy.bundle import Bundle
 from lictor.policy.casefiles import STAND_IN, stand_in
 from lictor.policy.cedarschema import schema_text
 from lictor.policy.compile import bundle_actions, entities
 from lictor.policy.reach import action_keys, agent_keys, in_scope, policy_trees, thing_keys
 from lictor.policy.text import ParsedPolicy
+from lictor.policy.whatif import Suggestion, World, smallest_changes
+from lictor.policy.whatif_facts import all_changes
 
 Outcome = Literal["applies", "does not apply", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClauseNote:
+    """One condition of a policy.
+
+    Attributes:
+        text: as Cedar text.
+        holds: whether it is met, beside those before it that are; None where it cannot be evaluated.
+        values: what it reads, by path, as it was; absent members are left out.
+    """
+
+    text: str
+    holds: bool | None
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +50,7 @@ class PolicyNote:
     """One policy whose scope matches.
 
     Attributes:
+        clauses: its conditions in order, with what they read.
         outcome: with the facts as they were, this policy alone.
         failed: the first condition that was not met, as Cedar text; empty when it applies.
         error: what went wrong, where something did.
@@ -47,6 +66,7 @@ class PolicyNote:
     failed: str = ""
     error: str = ""
     with_approval: bool = False
+    clauses: tuple[ClauseNote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,13 +78,21 @@ class Explanation:
     policies: tuple[PolicyNote, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
     """The context policy read, in Cedar's JSON form."""
+    suggestions: tuple[Suggestion, ...] = ()
+    """What would have changed the answer; each was decided."""
 
     def lines(self) -> list[str]:
         """For people, most important first."""
-        return [*_headline(self), *_determining(self), *_needed(self)]
+        return [*_headline(self), *_determining(self), *_needed(self), *(f"  {one.line()}" for one in self.suggestions)]
+
+    def details(self) -> list[str]:
+        """Every policy in scope with the truth of each of its conditions and what they read."""
+        return [line for note in self.policies for line in _detail(note)]
 
 
-def explain(bundle: Bundle, pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> Explanation:
+def explain(
+    bundle: Bundle, pdp: Pdp, request: ActionRequest, snapshot: Snapshot, *, search: bool = False
+) -> Explanation:
     """Explain one decision.
 
     Args:
@@ -72,6 +100,7 @@ def explain(bundle: Bundle, pdp: Pdp, request: ActionRequest, snapshot: Snapshot
         pdp: the revision the snapshot speaks of; for a test case, with the things of its file.
         request: the request.
         snapshot: the facts.
+        search: whether to look for what would have changed the answer.
 
     Raises:
         OperatorError: the bundle does not compile.
@@ -79,13 +108,15 @@ def explain(bundle: Bundle, pdp: Pdp, request: ActionRequest, snapshot: Snapshot
     bundle = _with_stand_in(bundle, pdp, request)
     asked = _Listening(pdp.engine)
     decision = decide(replace(pdp, engine=asked), request, snapshot)
+    world = World(pdp, request, snapshot)
+    found = smallest_changes(world, all_changes(bundle, world, decision)) if search else ()
     if not asked.heard:
-        return Explanation(decision=decision, action=request.action)
+        return Explanation(decision=decision, action=request.action, suggestions=found)
     principal, action, resource, context = asked.heard[0]
     approved = next((one[3] for one in asked.heard if "approval" in one[3]), None)
     examiner = _Examiner(bundle, principal, action, resource, context, approved)
     notes = tuple(examiner.examine(policy) for policy in _scoped(bundle, pdp, request))
-    return Explanation(decision=decision, action=request.action, policies=notes, facts=context)
+    return Explanation(decision=decision, action=request.action, policies=notes, facts=context, suggestions=found)
 
 
 def _with_stand_in(bundle: Bundle, pdp: Pdp, request: ActionRequest) -> Bundle:
@@ -143,6 +174,8 @@ class _Examiner:
         self._asked = (principal, action, resource)
         self._context = context
         self._approved = approved
+        known = {(entity["uid"]["type"], entity["uid"]["id"]): entity["attrs"] for entity in self._entities}
+        self._read = {"context": context, "principal": known.get(principal, {})}
 
     def examine(self, policy: ParsedPolicy) -> PolicyNote:
         outcome, error = self._ask(policy.json, self._context)
@@ -159,6 +192,7 @@ class _Examiner:
             failed="" if outcome == "applies" else self._failed(policy),
             error=error,
             with_approval=with_approval,
+            clauses=self._clauses(policy),
         )
 
     def _ask(self, policy: Mapping[str, Any], context: dict[str, Any]) -> tuple[Outcome, str]:
@@ -171,13 +205,32 @@ class _Examiner:
             return "error", verdict.errors[0]
         return ("applies", "") if verdict.allowed else ("does not apply", "")
 
+    def _clauses(self, policy: ParsedPolicy) -> tuple[ClauseNote, ...]:
+        """Each condition beside those before it that are met, so that guards still guard."""
+        found: list[ClauseNote] = []
+        met: list[dict[str, Any]] = []
+        for part in _conditions(policy.json):
+            outcome, _ = self._ask({**policy.json, "conditions": [*met, part]}, self._context)
+            holds = {"applies": True, "does not apply": False}.get(outcome)
+            if holds:
+                met.append(part)
+            values = {".".join(path): value for path in reads(part) if (value := self._value(path)) is not None}
+            found.append(ClauseNote(text=condition_text(policy.json, part), holds=holds, values=values))
+        return tuple(found)
+
+    def _value(self, path: tuple[str, ...]) -> Any:
+        value: Any = self._read.get(path[0])
+        for name in path[1:]:
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
     def _failed(self, policy: ParsedPolicy) -> str:
         """The first condition at which the policy stops applying: conditions are added one by one, so guards still guard."""
         parts = _conditions(policy.json)
         for count in range(1, len(parts) + 1):
             cut = {**policy.json, "conditions": parts[:count]}
             if self._ask(cut, self._context)[0] != "applies":
-                return _condition_text(policy.json, parts[count - 1])
+                return condition_text(policy.json, parts[count - 1])
         return ""
 
 
@@ -197,12 +250,55 @@ def _conditions(policy: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _condition_text(policy: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
-    alone = {**policy, "conditions": [condition], "annotations": {}}
+def reads(part: Any) -> list[tuple[str, ...]]:
+    """The longest paths of attributes that a condition reads, in order."""
+    found: dict[tuple[str, ...], None] = {}
+    waiting = [part]
+    while waiting:
+        node = waiting.pop()
+        path = _path(node)
+        if len(path) > 1:
+            found[path] = None
+        elif isinstance(node, dict):
+            waiting.extend(reversed(list(node.values())))
+        elif isinstance(node, list):
+            waiting.extend(reversed(node))
+    return list(found)
+
+
+def _path(node: Any) -> tuple[str, ...]:
+    """`context.a.b` in the engine's JSON; empty for anything else."""
+    names: list[str] = []
+    while isinstance(node, dict) and len(node) == 1:
+        ((kind, inner),) = node.items()
+        if kind == "Var":
+            return (str(inner), *reversed(names))
+        if kind not in {".", "has"} or not isinstance(inner, dict) or not isinstance(inner.get("attr"), str):
+            return ()
+        names.append(inner["attr"])
+        node = inner.get("left")
+    return ()
+
+
+def condition_text(policy: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
+    """One condition for people, on one line; empty should the engine write it otherwise than expected."""
+    return " ".join(condition_source(policy, condition).split())
+
+
+_ANYTHING: Final = {"op": "All"}
+
+
+def condition_source(policy: Mapping[str, Any], condition: Mapping[str, Any]) -> str:
+    """One condition as Cedar text, `when { … }`, as the engine writes it; empty should it not begin as expected.
+
+    Nothing of the policy's scope and annotations is in the text that is cut, so nothing in their strings can move the cut.
+    """
+    scopes = dict.fromkeys(("principal", "action", "resource"), _ANYTHING)
+    alone = {**policy, **scopes, "conditions": [condition], "annotations": {}}
     document = {"staticPolicies": {"alone": alone}, "templates": {}, "templateLinks": []}
-    text = " ".join(str(PolicySet.from_json_str(msgspec.json.encode(document).decode())).split())
-    at = text.find(f") {condition['kind']} {{")
-    return text[at + 2 :].rstrip("; ") if at >= 0 else ""
+    text = str(PolicySet.from_json_str(msgspec.json.encode(document).decode()))
+    found = re.search(rf"\)\s*({condition['kind']}\s*\{{)", text)
+    return text[found.start(1) :].rstrip("; \n") if found else ""
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
@@ -247,3 +343,27 @@ def _missing(note: PolicyNote) -> str:
     hint = "; an approval would meet it" if note.with_approval else ""
     failed = note.failed or "its conditions"
     return f"  permit {note.id} ({note.where}) would allow it, but this is not met: {failed}{hint}"
+
+
+_MARKS: Final = {True: "yes", False: "NO ", None: "?  "}
+
+
+def _detail(note: PolicyNote) -> list[str]:
+    lines = [f"  {note.effect} {note.id} ({note.where}) {note.outcome}"]
+    for clause in note.clauses:
+        values = ", ".join(f"{path} is {shown(value)}" for path, value in clause.values.items())
+        lines.append(f"    {_MARKS[clause.holds]} {clause.text}{f'   [{values}]' if values else ''}")
+    return lines
+
+
+def shown(value: Any) -> str:
+    """A fact in few words."""
+    if isinstance(value, dict) and value.keys() == {"__extn"}:
+        return str(value["__extn"]["arg"])
+    if isinstance(value, dict):
+        return "there"
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+_LONGEST: Final = 120

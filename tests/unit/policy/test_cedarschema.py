@@ -6,7 +6,7 @@ from cedarpy import Schema, validate_policies
 from bundles import bundle
 from lictor.model.action import ActionKind
 from lictor.model.catalog import CatalogEntry, EffectClass
-from lictor.pdp.schematext import read_schema
+from lictor.pdp.engine.schematext import read_schema
 from lictor.policy.cedarschema import action_type, schema_text
 from lictor.policy.compile import bundle_actions
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from cedarpy import pst
 
-from lictor.pdp.cedar import CedarEngine
-from lictor.pdp.entities import Directory
+from lictor.pdp.engine.cedar import CedarEngine
+from lictor.pdp.engine.entities import Directory
 from lictor.policy.prove import expressions
 from lictor.policy.prove.constants import datetime_of, decimal_of, duration_of
 from lictor.policy.prove.expressions import Expressions, known

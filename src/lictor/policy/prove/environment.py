@@ -11,7 +11,7 @@ from typing import Final
 from cedarpy import Schema
 
 from lictor.model.errors import OperatorError
-from lictor.pdp.schematext import RecordOf, SchemaShape, read_schema
+from lictor.pdp.engine.schematext import RecordOf, SchemaShape, read_schema
 from lictor.policy.prove.unsupported import Unsupported
 
 _NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*(?:::[A-Za-z_][A-Za-z0-9_]*)*"

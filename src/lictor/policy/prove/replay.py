@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any, Final
 
 from lictor.model.ids import PolicyId
-from lictor.pdp.cedar import CedarEngine
-from lictor.pdp.entities import Directory, uid_of
+from lictor.pdp.engine.cedar import CedarEngine
+from lictor.pdp.engine.entities import Directory, uid_of
 from lictor.pdp.facts import HYPOTHETICAL, moment
 from lictor.policy.prove.request import Asked
 

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import z3
 
+from lictor.pdp.engine.schematext import Named, RecordOf, SetOf, Type
 from lictor.pdp.facts import moment
-from lictor.pdp.schematext import Named, RecordOf, SetOf, Type
 from lictor.policy.prove.constants import DECIMAL_SCALE
 from lictor.policy.prove.logic import Truth, read_text
 from lictor.policy.prove.symbols import Symbols, View

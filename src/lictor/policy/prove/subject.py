@@ -12,7 +12,7 @@ import msgspec
 from cedarpy import PolicySet, pst
 
 from lictor.model.ids import PolicyId
-from lictor.pdp.entities import Directory
+from lictor.pdp.engine.entities import Directory
 from lictor.pdp.facts import HYPOTHETICAL
 from lictor.policy.bundle import Bundle
 from lictor.policy.cedarschema import schema_text

@@ -10,8 +10,8 @@ from typing import Any
 
 import z3
 
-from lictor.pdp.entities import Directory
-from lictor.pdp.schematext import Attribute, Named, RecordOf, SetOf, Type
+from lictor.pdp.engine.entities import Directory
+from lictor.pdp.engine.schematext import Attribute, Named, RecordOf, SetOf, Type
 from lictor.policy.prove.environment import Environment
 from lictor.policy.prove.logic import MAX_LONG, MIN_LONG, Truth, every, same, some, text
 from lictor.policy.prove.terms import (

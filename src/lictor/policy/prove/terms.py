@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 import z3
 
-from lictor.pdp.schematext import Named, RecordOf, SetOf, Type
+from lictor.pdp.engine.schematext import Named, RecordOf, SetOf, Type
 from lictor.policy.prove.logic import Truth, choose, every, negate, same, some
 from lictor.policy.prove.unsupported import Unsupported
 
