@@ -8,7 +8,7 @@ import z3
 from cedarpy import PolicySet, policies_to_json_str
 
 from lictor.model.ids import PolicyId
-from lictor.pdp.entities import Directory
+from lictor.pdp.engine.entities import Directory
 from lictor.pdp.facts import moment
 from lictor.policy.prove.constants import datetime_of, decimal_of, duration_of
 from lictor.policy.prove.environment import environments

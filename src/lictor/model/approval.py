@@ -51,3 +51,5 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     approval: Approval | None = None
     answered_by: HumanId | None = None
     note: str = ""
+    resolved: str = ""
+    """Digest of where its paths led when people were asked; empty where nobody looked. They said yes to that place only."""

@@ -226,7 +226,8 @@ def _distinct(measure: Measure, asked: Asked) -> tuple[int, tuple[str, ...]]:
             names = _resources(asked)
         case pointer:
             found = point(asked.arguments, pointer)
-            names = () if found is MISSING else (_ENCODE(found).decode(),)
+            items = () if found is MISSING else found if isinstance(found, list) else (found,)
+            names = tuple({_ENCODE(item).decode() for item in items})
     if not names:
         raise _unknown(measure, f"tells {measure.field!r:.100} apart, and there is none")
     if len(names) > MAX_KEYS:

@@ -133,19 +133,7 @@ def rebase(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, basis: Basis, *
 
 def directory_vouches(directory: Directory, kind: str, forms: Sequence[str | None]) -> bool:
     """Whether the directory lists every value itself. A listed host does not vouch for a URL on it."""
-    return bool(forms) and all(form is not None and _listed(directory, kind, form) for form in forms)
-
-
-def _listed(directory: Directory, kind: str, form: str) -> bool:
-    match kind:
-        case "email":
-            return bool(directory.names_of_email(form, form.rpartition("@")[2]))
-        case "host":
-            return bool(directory.names_of(form, 443, default_port=True))
-        case "account":
-            return bool(directory.names_of_account(form))
-        case _:
-            return False
+    return bool(forms) and all(form is not None and directory.lists(kind, form) for form in forms)
 
 
 def _definition_unknown(request: ActionRequest, snapshot: Snapshot, entry: CatalogEntry, *, changed: bool) -> bool:

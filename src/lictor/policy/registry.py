@@ -57,7 +57,7 @@ class People:
 
 
 def read_agents(document: Document, problems: Problems) -> People:
-    """`purposes = [...]`, `[agents.NAME]` and `[humans."os:alice"]`; an agent without owner or review date is refused (OWASP NHI1)."""
+    """Purposes, agents and groups of humans; an agent without owner or review date is refused (OWASP NHI1)."""
     only_keys(document, ("purposes", "agents", "humans"), problems)
     purposes = _purposes(document, problems)
     agents: dict[AgentId, Agent] = {}

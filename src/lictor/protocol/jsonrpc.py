@@ -214,8 +214,14 @@ def _id(value: JsonValue) -> MessageId:
     raise _invalid("/id", f"id must be an integer or a string of at most {MAX_ID_CHARS} characters")
 
 
+_MAX_ALIKE: Final = 256
+"""Characters of a name that could pass for one of ours; normal form takes time by the square of the marks in a row."""
+
+
 def _fold(name: str) -> str:
     """What lenient readers make of a name: compatibility forms, case, and the separators of other spellings."""
+    if len(name) > _MAX_ALIKE:
+        return ""
     return unicodedata.normalize("NFKC", name).casefold().replace("_", "").replace("-", "")
 
 

@@ -8,17 +8,20 @@ gathering and deciding again, never going on.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, assert_never
 
+import msgspec
+
 from lictor.lifecycle.measures import Moved
-from lictor.model.action import ActionRequest
+from lictor.model.action import ActionRequest, SealedArguments
 from lictor.model.approval import Hold, HoldStatus
+from lictor.model.canonical import sha256_digest
 from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
 from lictor.model.errors import ConflictError, LictorError, StoreError
 from lictor.model.history import Origin
-from lictor.model.ids import DecisionId, DefinitionDigest, ExecutionId, HoldId, InstanceId, TaskId
+from lictor.model.ids import ArgumentsDigest, DecisionId, DefinitionDigest, ExecutionId, HoldId, InstanceId, TaskId
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import (
@@ -178,6 +181,10 @@ class Authorize:
                 if live is not None and live.status is HoldStatus.DENIED:
                     # A person's no outlives a policy that would no longer have asked: it holds for the task (ADR 0008).
                     return await self._turn_away(attempt, Reason.APPROVAL_DENIED, live)
+                if live is not None and snapshot.approval is not None and live.resolved != _places(resolved):
+                    # The approver saw where the paths led; a link moved since, so this is another action (BIND-01).
+                    await self._commit(attempt, HoldExpired(hold=live.id))
+                    return Refused(reason=Reason.ACTION_HASH_MISMATCH)
                 return await self._allow(pdp, attempt, decision)
             case Deny():
                 return await self._deny(attempt, decision)
@@ -347,6 +354,7 @@ class Authorize:
             groups=decision.approvers,
             opened_at_ms=now,
             expires_at_ms=now + int(self._limits.hold_ttl_s * 1_000),
+            resolved=_places(attempt.snapshot.resolved),
         )
 
     def _abandon(self, batch: Batch) -> None:
@@ -400,6 +408,11 @@ class _Attempt:
     live: Hold | None
 
 
+def _places(resolved: Mapping[str, str]) -> str:
+    """Digest of where paths lead; empty for none."""
+    return sha256_digest(msgspec.json.encode(resolved, order="sorted")) if resolved else ""
+
+
 def received(request: ActionRequest) -> RequestReceived:
     """The request's record."""
     return RequestReceived(
@@ -412,6 +425,20 @@ def received(request: ActionRequest) -> RequestReceived:
         agent=request.agent,
         human=request.human,
         task=request.task,
+    )
+
+
+def rebuilt(asked: RequestReceived, arguments: bytes) -> ActionRequest:
+    """The request again, from its record and the sealed bytes; `received` of it is the record, if they belong together."""
+    return ActionRequest.make(
+        id=asked.request,
+        kind=asked.kind,
+        server=asked.server,
+        name=asked.name,
+        arguments=SealedArguments(arguments, ArgumentsDigest(sha256_digest(arguments))),
+        agent=asked.agent,
+        human=asked.human,
+        task=asked.task,
     )
 
 

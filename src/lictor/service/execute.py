@@ -27,6 +27,8 @@ class Sent:
 
     body: bytes
     is_error: bool
+    said: tuple[bytes, ...] = ()
+    """What the client said while it ran, beside the arguments: JSON texts. The reply is no source of their values."""
 
 
 Send = Callable[[SealedArguments], Awaitable[Sent]]
@@ -85,7 +87,8 @@ class Execute:
             return
         request = grant.request
         try:
-            seen = self._origins.observe(grant.content, request.action, grant.root, sent.body, sealed.data)
+            given = (sealed.data, *sent.said)
+            seen = self._origins.observe(grant.content, request.action, grant.root, sent.body, given)
             ended = msgspec.structs.replace(ended, labels=seen.labels, values=seen.values, source=seen.source)
             if not self._origins.new(request.task, seen):
                 await self._counted(grant, ended)

@@ -4,6 +4,7 @@ A value counts as seen only when its record is durable, and the agent gets conte
 the agent never knows a value or has read labelled content that history does not. Refuses to know policy and transports.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -44,6 +45,10 @@ class Sender:
     kind: ActionKind
     server: ServerName
     name: str
+    given: tuple[bytes, ...] = ()
+    """What the client said for it: JSON texts, of whose values this content is no source."""
+    vouches: bool = True
+    """False where nobody can tell which call it repeats: then it is no source of anything."""
 
     @property
     def action(self) -> str:
@@ -98,13 +103,24 @@ class Origins:
                 found[name] = _together(origins, spilled)
         return found
 
-    def observe(self, content: Content, action: str, root: TaskId, body: bytes, given: bytes = b"") -> Observed:
+    def observe(
+        self,
+        content: Content,
+        action: str,
+        root: TaskId,
+        body: bytes,
+        given: Iterable[bytes] = (),
+        *,
+        vouches: bool = True,
+    ) -> Observed:
         """Look at content from a server.
 
         Args:
             action: what the agent did to get it (`ActionRequest.action`).
-            given: the arguments it was got with. A result is no source of what its own call named: an agent could
-                otherwise have any value vouched for by a search that repeats its query.
+            given: the arguments it was got with, and whatever else the client said for it. A result is no source of what
+                its own call named: an agent could otherwise have any value vouched for by a search that repeats its
+                query. If not all of it can be read, the result is no source of anything.
+            vouches: see `Sender`. Labels go with the values all the same.
 
         Raises:
             StoreError: the digest key cannot be read; the content must not be handed on.
@@ -115,7 +131,8 @@ class Origins:
             key = self._store.origin_key(root)
             found, complete = values_of_result(body, content.kinds)
             # Without a key nothing can be remembered, so everything is missing.
-            echoes = set(values_of_result(given, content.kinds)[0]) if given else set()
+            own, own_complete = _named_by(given, content.kinds)
+            echoes = own if vouches and own_complete else set(found)
             values = tuple(_remembered(key, one, echoes) for one in found) if key is not None else ()
             values += () if complete and key is not None else (INCOMPLETE,)
         return Observed(labels, values, f"tool:{action}" if values else "")
@@ -140,7 +157,8 @@ class Origins:
         state = self._store.task(task)
         if state is None:
             raise StoreError(Reason.UNKNOWN_TASK, f"no task {task!r:.80} to show content to")
-        observed = self.observe(content, origin.action, state.task.root, body)
+        root, given, vouches = state.task.root, origin.given, origin.vouches
+        observed = self.observe(content, origin.action, root, body, given, vouches=vouches)
         observed = replace(observed, labels=tuple(sorted({*observed.labels, *labels})))
         if self.new(task, observed):
             record = ContentSeen(
@@ -154,7 +172,7 @@ class Origins:
 
     def _one(self, key: bytes | None, directory: Directory, root: TaskId, kind: str, form: str) -> Origin:
         seen = self._store.origin(root, value_digest(key, (kind, form))) if key is not None else None
-        vouched = ("directory",) if _vouched(directory, kind, form) else ()
+        vouched = ("directory",) if directory.lists(kind, form) else ()
         if seen is None:
             return Origin(sources=vouched)
         return Origin(sources=tuple(sorted({*seen.sources, *vouched})), labels=seen.labels)
@@ -169,6 +187,17 @@ def opening_values(
     return (*text, *(f"d{digest}" for digest in value_digests(key, values_declared(declared, kinds))))
 
 
+def _named_by(given: Iterable[bytes], kinds: frozenset[str]) -> tuple[set[Found], bool]:
+    """The values a client named itself, and whether that is all of them."""
+    named: set[Found] = set()
+    whole = True
+    for text in given:
+        found, complete = values_of_result(text, kinds)
+        named.update(found)
+        whole = whole and complete
+    return named, whole
+
+
 def _remembered(key: bytes, found: Found, echoes: set[Found]) -> str:
     digest = value_digest(key, found)
     return ECHO + digest if found in echoes else digest
@@ -179,16 +208,3 @@ def _together(origins: list[Origin], spilled: set[str]) -> Origin:
     sources = set(origins[0].sources).intersection(*(origin.sources for origin in origins[1:]))
     labels = spilled.union(*(origin.labels for origin in origins))
     return Origin(sources=tuple(sorted(sources)), labels=tuple(sorted(labels)))
-
-
-def _vouched(directory: Directory, kind: str, form: str) -> bool:
-    """Whether the directory lists the value itself. A listed host does not vouch for a URL on it."""
-    match kind:
-        case "email":
-            return bool(directory.names_of_email(form, form.rpartition("@")[2]))
-        case "host":
-            return bool(directory.names_of(form, 443, default_port=True))
-        case "account":
-            return bool(directory.names_of_account(form))
-        case _:
-            return False

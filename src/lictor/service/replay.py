@@ -10,16 +10,15 @@ from enum import StrEnum
 
 import msgspec
 
-from lictor.model.action import ActionRequest, SealedArguments
-from lictor.model.canonical import sha256_digest
+from lictor.model.action import ActionRequest
 from lictor.model.errors import CallerError, LictorError
-from lictor.model.ids import ArgumentsDigest, PolicyRevision, RequestId
+from lictor.model.ids import PolicyRevision, RequestId
 from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, RequestReceived, decode_entry
 from lictor.model.snapshot import Snapshot, snapshot_digest
 from lictor.pdp.decide import Pdp, decide
 from lictor.ports import Payload, RecordStore
-from lictor.service.authorize import made, received
+from lictor.service.authorize import made, rebuilt, received
 
 
 class ReplayStatus(StrEnum):
@@ -128,25 +127,12 @@ def recorded_facts(store: RecordStore, request_id: RequestId) -> tuple[ActionReq
         raise CallerError(
             Reason.INVALID_ARGUMENTS, f"no request {request_id[:64]!r} can be read back", remedy="see: lictor log show"
         )
-    return _rebuilt(asked, payload), Snapshot.decode(payload.snapshot)
-
-
-def _rebuilt(asked: RequestReceived, payload: Payload) -> ActionRequest:
-    return ActionRequest.make(
-        id=asked.request,
-        kind=asked.kind,
-        server=asked.server,
-        name=asked.name,
-        arguments=SealedArguments(payload.arguments, ArgumentsDigest(sha256_digest(payload.arguments))),
-        agent=asked.agent,
-        human=asked.human,
-        task=asked.task,
-    )
+    return rebuilt(asked, payload.arguments), Snapshot.decode(payload.snapshot)
 
 
 def _decide_again(pdp: Pdp, asked: RequestReceived, recorded: DecisionMade, payload: Payload) -> DecisionMade:
     """Rebuild request and snapshot from the record, check every digest on the way, decide."""
-    request = _rebuilt(asked, payload)
+    request = rebuilt(asked, payload.arguments)
     if received(request) != asked:
         return msgspec.structs.replace(recorded, errors=("the sealed arguments are not those of the record",))
     if snapshot_digest(payload.snapshot) != recorded.snapshot:

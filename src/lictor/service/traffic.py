@@ -9,17 +9,16 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from lictor.model.action import ActionRequest, SealedArguments
-from lictor.model.canonical import sha256_digest
+from lictor.model.action import ActionRequest
 from lictor.model.errors import LictorError, StoreError
-from lictor.model.ids import AgentId, ArgumentsDigest, PolicyRevision, RequestId, TaskId
+from lictor.model.ids import AgentId, PolicyRevision, RequestId, TaskId
 from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, ExecutionStarted, LogEntry, RequestReceived, decode_entry
 from lictor.model.snapshot import Snapshot, snapshot_digest
 from lictor.pdp.decide import Pdp
 from lictor.policy.rebase import Basis, basis_of
 from lictor.ports import RecordStore, StoredEntry
-from lictor.service.authorize import received
+from lictor.service.authorize import rebuilt, received
 from lictor.service.replay import Compile
 
 _T = TypeVar("_T")
@@ -133,8 +132,7 @@ class Reader:
         payload = self._store.payload(one.decided.request)
         if payload is None:
             return "erased"
-        sealed = SealedArguments(payload.arguments, ArgumentsDigest(sha256_digest(payload.arguments)))
-        request = _rebuilt(one.asked, sealed)
+        request = rebuilt(one.asked, payload.arguments)
         if received(request) != one.asked or snapshot_digest(payload.snapshot) != one.decided.snapshot:
             return "what was sealed is not what was recorded"
         try:
@@ -161,16 +159,3 @@ class Reader:
             return self._compile(revision, files)
         except LictorError:
             return None
-
-
-def _rebuilt(asked: RequestReceived, arguments: SealedArguments) -> ActionRequest:
-    return ActionRequest.make(
-        id=asked.request,
-        kind=asked.kind,
-        server=asked.server,
-        name=asked.name,
-        arguments=arguments,
-        agent=asked.agent,
-        human=asked.human,
-        task=asked.task,
-    )

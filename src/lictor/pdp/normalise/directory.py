@@ -78,6 +78,18 @@ class Directory:
             found |= index.get(f"{parent}/*", _NONE)
         return tuple(sorted(found))
 
+    def lists(self, kind: str, form: str) -> bool:
+        """Whether it lists a value of a watched kind itself. A listed host does not vouch for a URL on it."""
+        match kind:
+            case "email":
+                return bool(self.names_of_email(form, form.rpartition("@")[2]))
+            case "host":
+                return bool(self.names_of(form, 443, default_port=True))
+            case "account":
+                return bool(self.names_of_account(form))
+            case _:
+                return False
+
     def _in_domain(self, host: str) -> set[str]:
         domains = self._indexes["domains"]
         if not domains:

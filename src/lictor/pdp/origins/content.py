@@ -16,8 +16,12 @@ from lictor.pdp.origins.forms import email
 
 MAX_LOOKED_AT: Final = 1024 * 1024
 """Characters looked through for numbers and addresses; more counts as a hit."""
-_BLOB: Final = re.compile(r"[A-Za-z0-9+/_=-]{4096,}", re.ASCII)
-"""An encoded picture or document: only literals and secrets are looked for in it."""
+_BLOB: Final = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_=-]{4096,}+", re.ASCII)
+"""An encoded picture or document: only literals and secrets are looked for in it. Tried only where a run begins: linear time."""
+_MARKS: Final = re.compile(r"(?:[^\w\s\x00-\x7f]|[\uff9e\uff9f]){64,}+")
+"""Where a run of combining marks can be. Sorting them takes time by the square of their number (UAX #15, canonical ordering)."""
+_MOST_MARKS: Final = 256
+"""Combining marks in a row; UAX #15 D4 finds 30 more than any language needs."""
 _CARD: Final = re.compile(r"(?<![0-9])[3-6][0-9]{3}(?:[ -]?[0-9]){9,15}(?![0-9])", re.ASCII)
 _IBAN: Final = re.compile(
     r"(?<![A-Za-z0-9])[A-Za-z]{2}[0-9]{2}(?:[A-Za-z0-9]{11,30}|(?: [A-Za-z0-9]{4}){2,7}(?: [A-Za-z0-9]{1,4})?)"
@@ -29,8 +33,12 @@ _SECRET: Final = re.compile(
     r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----|(?<![A-Za-z0-9])(?:(?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])"
     r"|gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{40}|glpat-[A-Za-z0-9_-]{20}|xox[abeoprs]-[A-Za-z0-9-]{10}"
     r"|[sr]k_live_[A-Za-z0-9]{16}|sk-(?:[a-z]{2,8}-)?[A-Za-z0-9_-]{20}|AIza[A-Za-z0-9_-]{35}|npm_[A-Za-z0-9]{36}"
-    r"|pypi-[A-Za-z0-9_-]{50}|hvs\.[A-Za-z0-9_-]{24}|eyJ[A-Za-z0-9_-]{10,2000}\.eyJ[A-Za-z0-9_-]{10})"
+    r"|pypi-[A-Za-z0-9_-]{50}|hvs\.[A-Za-z0-9_-]{24})"
 )
+_TOKEN: Final = re.compile(r"(?<![A-Za-z0-9_-])([A-Za-z0-9_-]{13,}+)(?=\.eyJ[A-Za-z0-9_-]{10})", re.ASCII)
+"""What stands before the second part of a JWT; where in it the first part begins is looked for apart: linear time."""
+_TOKEN_HEAD: Final = re.compile(r"(?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{10}", re.ASCII)
+_LONGEST_HEAD: Final = 2_003
 _PREFIXES: Final = (
     "PRIVATE KEY-----", "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "xox", "k_live_",
     "sk-", "AIza", "npm_", "pypi-", "hvs.", "eyJ",
@@ -67,6 +75,7 @@ class _Looked:
     def __init__(self, text: str) -> None:
         self._text = text
         self._folded: str | None = None
+        self._unreadable: bool | None = None
         self._prose: str | None = None
         self._held: dict[str, bool] = {}
 
@@ -74,6 +83,10 @@ class _Looked:
         return any(self._contains(literal) for literal in rule.contains) or any(map(self._holds, rule.holds))
 
     def _contains(self, literal: str) -> bool:
+        if self._unreadable is None:
+            self._unreadable = _piled(self._text)
+        if self._unreadable:
+            return True
         if self._folded is None:
             self._folded = folded(self._text)
         return folded(literal) in self._folded
@@ -85,7 +98,9 @@ class _Looked:
 
     def _look(self, what: str) -> bool:
         if what == "secret":
-            return any(prefix in self._text for prefix in _PREFIXES) and _SECRET.search(self._text) is not None
+            return any(prefix in self._text for prefix in _PREFIXES) and (
+                _SECRET.search(self._text) is not None or _holds_token(self._text)
+            )
         if self._prose is None:
             self._prose = _BLOB.sub(" ", self._text)
         if len(self._prose) > MAX_LOOKED_AT:
@@ -100,6 +115,24 @@ class _Looked:
                 return any(email(one[0].strip(".-").lstrip("_+")) is not None for one in found)
             case _:
                 return True
+
+
+def _holds_token(text: str) -> bool:
+    """A JWT (RFC 7519): two parts that begin as JSON objects do."""
+    return any(_TOKEN_HEAD.search(found[1][-_LONGEST_HEAD:]) is not None for found in _TOKEN.finditer(text))
+
+
+def _piled(text: str) -> bool:
+    """Whether so many combining marks stand in a row that the text cannot be brought to normal form in time."""
+    if text.isascii():
+        return False
+    for found in _MARKS.finditer(text):
+        count = 0
+        for char in found[0]:
+            count = count + 1 if unicodedata.category(char)[0] == "M" or char in "\uff9e\uff9f" else 0
+            if count > _MOST_MARKS:
+                return True
+    return False
 
 
 def _is_iban(text: str) -> bool:

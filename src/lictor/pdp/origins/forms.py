@@ -16,6 +16,8 @@ KINDS: Final = ("email", "url", "host", "account", "path", "number", "text")
 """In the order in which they are kept, should there be too many: the sure ones first."""
 MAX_TEXT: Final = 200
 """Characters of a text value: longer ones are prose, and prose is not compared."""
+_MAX_WRITTEN: Final = 4 * MAX_TEXT
+"""... as it is written, with marks apart and blanks: normal form takes time by the square of the marks in a row."""
 MAX_FORM: Final = 2_048
 """Characters of any other value."""
 
@@ -82,6 +84,8 @@ def text_form(kind: str, text: str) -> str | None:
 
 def plain(text: str) -> str | None:
     """Text by itself: Unicode NFC, blanks folded, nothing else. Case, zero-width and look-alike characters count."""
+    if len(text) > _MAX_WRITTEN:
+        return None
     folded = " ".join((text if text.isascii() else unicodedata.normalize("NFC", text)).split())
     return folded if 0 < len(folded) <= MAX_TEXT else None
 

@@ -68,6 +68,8 @@ class _Flight:
 
     caller: Caller
     channel: Channel
+    said: list[bytes] = field(default_factory=list)
+    """What the client answered to servers' questions meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,7 +368,8 @@ class Gateway:
             body = reply.result if reply.result is not None else msgspec.json.encode(reply.error)
             flags = _flags(body)
             replies.append((reply, flags))
-            return Sent(body=body, is_error=reply.error is not None or flags.isError is not False)
+            is_error = reply.error is not None or flags.isError is not False
+            return Sent(body=body, is_error=is_error, said=self._said(call))
 
         await self.execute(grant, send)
         return await self._answer(call, *replies[0])
@@ -457,10 +460,18 @@ class Gateway:
                 if token is None:
                     return
                 params = {**params, "progressToken": token}
-            if await self._shown(Sender(call.request.kind, call.server, call.request.name), call.request.task, params):
+            request = call.request
+            given = (request.arguments.data, *self._said(call))
+            if await self._shown(Sender(request.kind, call.server, request.name, given), request.task, params):
                 await channel.notify(method, params)
 
         return notify
+
+    def _said(self, call: _Call) -> tuple[bytes, ...]:
+        """What the client said beside the arguments: no result is a source of it, or an agent could answer itself an origin."""
+        answered = _input_responses(call.params, call.asked)
+        own = (msgspec.json.encode(answered),) if answered else ()
+        return own + tuple(said for flight in self._flights.get(call.request.task, ()) for said in flight.said)
 
     async def _upstream(self, caller: Caller, server: ServerName, channel: Channel) -> Upstream:
         task = caller.task.task
@@ -481,7 +492,7 @@ class Gateway:
 
     def _notices(self, server: ServerName, task: TaskId, channel: Channel | None) -> Notify:
         """Notices that belong to no request: lists go stale, the client is told if there is one they are for."""
-        sender = Sender(ActionKind.FEATURE, server, "logging")
+        sender = Sender(ActionKind.FEATURE, server, "logging", vouches=False)
 
         async def notify(method: str, params: dict[str, Any]) -> None:
             if method.endswith("/list_changed"):
@@ -516,12 +527,15 @@ class Gateway:
         replies: list[Reply] = []
 
         async def send(_: SealedArguments) -> Sent:
-            if await self._shown(Sender(request.kind, server, request.name), task, params):
+            if await self._shown(Sender(request.kind, server, request.name, vouches=False), task, params):
                 reply = await flight.channel.ask(method, params, timeout_s=self.limits.upstream_timeout_s)
             else:
                 reply = Reply(error={"code": answers.INTERNAL_ERROR, "message": "the question cannot be recorded"})
             replies.append(reply)
-            return Sent(body=reply.result or b"", is_error=reply.error is not None)
+            body = reply.result or b""
+            for under_way in self._flights.get(task, ()):
+                under_way.said.append(body)
+            return Sent(body=body, is_error=reply.error is not None, said=(body,))
 
         try:
             await self.execute(outcome.grant, send)
