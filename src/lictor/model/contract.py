@@ -1,4 +1,4 @@
-"""A task's contract: which actions, with which values, how often. It restricts what policy permits, and permits nothing itself."""
+"""A task's contract: which actions, with which values, how often. It restricts what policy permits, and permits nothing."""
 
 from enum import StrEnum
 

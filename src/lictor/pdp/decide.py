@@ -218,9 +218,7 @@ def _structure(pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> _Ready:
         raise Refused(Reason.TOO_MANY, f"the arguments have more than {MAX_PARTS} parts that policy would read")
     clauses = _clauses(request, snapshot, (state, *parents), offering.entry, arguments)
     context = facts.build_context(request, snapshot, (state, *parents), offering.entry, encoded, selected)
-    asked = Asked(
-        request=request, root=state.task.root, entry=offering.entry, arguments=arguments, selected=selected
-    )
+    asked = Asked(request=request, root=state.task.root, entry=offering.entry, arguments=arguments, selected=selected)
     totals = values_of(pdp.measures, asked, snapshot.measures) if pdp.measures else {}
     context.update(history_facts(snapshot, request.agent, totals))
     approval = snapshot.approval

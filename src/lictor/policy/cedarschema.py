@@ -80,9 +80,7 @@ def arguments_schema(entry: CatalogEntry, definition: Mapping[str, Any] | None) 
             return True
 
 
-def action_type(
-    entry: CatalogEntry, definition: Mapping[str, Any] | None, measures: Iterable[str] = ()
-) -> ActionType:
+def action_type(entry: CatalogEntry, definition: Mapping[str, Any] | None, measures: Iterable[str] = ()) -> ActionType:
     """The action of one thing, in a bundle of these measures.
 
     Raises:

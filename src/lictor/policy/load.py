@@ -169,9 +169,7 @@ def _signals(files: Mapping[str, bytes], problems: Problems) -> dict[str, Signal
     return read_signals(document, problems) if document else {}
 
 
-def _content_rules(
-    files: Mapping[str, bytes], catalogue: Catalogue, problems: Problems
-) -> tuple[ContentRule, ...]:
+def _content_rules(files: Mapping[str, bytes], catalogue: Catalogue, problems: Problems) -> tuple[ContentRule, ...]:
     document = read_toml(LABELS, files[LABELS], problems) if LABELS in files else None
     if document is None:
         return ()
