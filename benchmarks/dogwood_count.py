@@ -1,6 +1,7 @@
 """The windowed `count` of dogwood-py, after so many earlier events. Runs under a Python that has it; knows nothing of ours."""
 
 import json
+import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +10,7 @@ from statistics import median
 import examples.fastapi_simple as example
 from dogwood import native
 
-SIZES = (10, 300, 1_000)
+SIZES = tuple(map(int, sys.argv[1:])) or (10, 300, 1_000)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
-"""What history costs a decision: all facts gathered and decided, beside 10 to 100,000 earlier events; rebuilt after a kill."""
+"""What a whole decision costs: every fact gathered and decided, beside 10 to 100,000 earlier events; rebuilt after a kill."""
 
-import gc
+import asyncio
+import itertools
 import json
 import os
 import random
@@ -8,229 +9,178 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-import tracemalloc
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from statistics import median
+from time import thread_time_ns
 from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.decisions import NOW, SIZES, compiled, question, timed
-from benchmarks.machine import scratch
+from benchmarks.history_world import AGENTS, KEY, Asking, beginning, bundle, ended, opened, remember, request
+from benchmarks.machine import realtime, scratch
+from benchmarks.quiet import quiet
 from benchmarks.stats import percentile, spread, table, verdict, verdicts
-from lictor.lifecycle.measures import end, start
-from lictor.lifecycle.rows import Execution, Key, Row, measure_key
 from lictor.model.action import ActionRequest
-from lictor.model.decision import Allow
-from lictor.model.history import Member, Per, Total
-from lictor.model.record import ExecutionEnded, ExecutionStarted
-from lictor.model.snapshot import Snapshot
 from lictor.pdp.decide import Pdp, decide
-from lictor.service.history import moves_after, readings_of
+from lictor.ports import Batch, RecordStore
+from lictor.service.chain import links_of, restrictions_on, scores_of
+from lictor.service.history import readings_of
+from lictor.stores.memory import MemoryStore
 from lictor.stores.sqlite import SqliteStore
 
 EVENTS = (10, 1_000, 100_000)
-MEASURES = """
-[measures.calls_hour]
-of = "count"
-per = ["task"]
-window = "1h"
-where = {}
-
-[measures.numbers_day]
-of = "sum"
-field = "/number"
-per = ["human", "tool"]
-window = "1d"
-where = { effects = ["read"] }
-
-[measures.texts]
-of = "distinct"
-field = "/text"
-per = ["task"]
-window = "30d"
-where = { actions = ["x/t0"] }
-
-[measures.done]
-of = "count"
-per = ["agent"]
-window = "forever"
-where = { effects = ["read"] }
-on = "executed"
-"""
-LIMITS = """
-@id("limits") @owner("os:x") @reason("measured")
-forbid (principal, action, resource)
-when {
-  context.measures.calls_hour > 100000000 || context.measures.numbers_day > 100000000
-  || context.measures.texts > 100000000 || context.measures.done > 100000000
-};
-"""
-_KEY = bytes(range(32))
+ONE_COUNT = '[measures.calls_hour]\nof = "count"\nper = ["task"]\nwindow = "1h"\nwhere = {}\n'
+ONE_LIMIT = (
+    '@id("limit") @owner("os:x") @reason("measured")\n'
+    "forbid (principal, action, resource) when { context.measures.calls_hour > 100000000 };\n"
+)
+FEW = (10, 300, 1_000)
+"""Earlier events beside dogwood-py, which reads all of them at every decision."""
+WHAT = """\
+One call is everything between the sealed request and the answer: `Authorize` gathers the task, its two parents (a chain of three
+agents), contracts of all three with bound values and origins, four measures (one distinct by destination, one on success), the
+origins of two watched arguments among the remembered values, labels, a signal, and a restriction on somebody else; the snapshot is
+encoded and digested; path, destination and value are normalised; policy is asked once for each agent of the chain, with policies that
+read all of these. 64 different requests take turns. *Alone* is the same call by an agent whom nobody delegated to: policy is asked once.
+Not in it: the resolving of links on a disk, and the commit (section store). Rows are warm: nobody else commits in between. Earlier events
+were started and ended in these stores through the real life cycle, without the records of requests and decisions."""
 
 
-class Rows:
-    """Measures in memory, moved by the real life cycle: what a decision reads is a dictionary away."""
+class Pasts:
+    """The same past in both stores, for every number of events."""
 
-    def __init__(self) -> None:
-        self.rows: dict[Key, Row] = {}
+    def __init__(self, pdp: Pdp, folder: Path) -> None:
+        self.at: dict[int, int] = {}
+        self.stores: dict[tuple[str, int], RecordStore] = {}
+        for events in EVENTS:
+            sqlite = _open(folder / str(events) / "log.db")
+            asking = Asking.of(MemoryStore(), pdp)
+            asyncio.run(remember(asking, events, sqlite))
+            self.stores["SQLite", events], self.stores["memory", events] = sqlite, asking.store
+            self.at[events] = asking.clock.at_ms
+            asyncio.run(self._alone(events))
+            if asking.gather(request()) != Asking.of(sqlite, pdp, self.at[events]).gather(request()):
+                raise TypeError("the stores do not agree")
 
-    def measure(self, key: str) -> Total | None:
-        """See `RecordStore.measure`."""
-        row = self.rows.get(measure_key(key))
-        return row.body if row is not None and isinstance(row.body, Total) else None
+    async def _alone(self, events: int) -> None:
+        for name in ("memory", "SQLite"):
+            record = opened("task_alone", AGENTS[0], (), 1_000)
+            await self.stores[name, events].commit(Batch(at_ms=NOW, records=(record,), key=KEY))
 
-    def member(self, key: str, member: str) -> Member | None:
-        """See `RecordStore.member`."""
-        row = self.rows.get(("member", f"{key} {member}"))
-        return row.body if row is not None and isinstance(row.body, Member) else None
+    def under(self, pdp: Pdp, store: str, events: int) -> Asking:
+        """One past, under a bundle."""
+        return Asking.of(self.stores[store, events], pdp, self.at[events])
 
-    def happen(self, started: ExecutionStarted, at_ms: int) -> None:
-        """One execution starts and comes back."""
-        key = ("execution", started.execution)
-        self.rows[key] = Row(
-            kind="execution", id=started.execution, status="", owner="", at_ms=at_ms,
-            body=Execution(started=started, outcome="started"),
-        )  # fmt: skip
-        self.rows.update(_kept(start(self.rows.get, started, at_ms)))
-        ended = ExecutionEnded(execution=started.execution, outcome="executed")
-        self.rows.update(_kept(end(self.rows.get, started, ended, at_ms)))
-        del self.rows[key]
-
-
-def _kept(changes: Any) -> dict[Key, Row]:
-    return {key: row for key, row in changes.items() if row is not None}
+    def close(self) -> None:
+        """All of them."""
+        for store in self.stores.values():
+            store.close()
 
 
-class Task:
-    """One task with a past."""
+def turns(asking: Asking, task: str = "task_leaf") -> Callable[[], object]:
+    """One decision after another, a millisecond apart, 64 requests in turn."""
+    asked = itertools.cycle([request(task, place) for place in range(64)])
 
-    def __init__(self, pdp: Pdp, events: int) -> None:
-        self.pdp, self.rows = pdp, Rows()
-        self.request, self.snapshot = question(pdp)
-        self.at = NOW
-        chosen = random.Random(events)
-        self.event_us: list[float] = []
-        for number in range(events):
-            self.at += chosen.randrange(2 * 30 * 86_400_000 // events) if number else 0
-            begun = time.thread_time_ns()
-            self.event(number)
-            if number >= events - 200:
-                self.event_us.append((time.thread_time_ns() - begun) / 1e3)
+    def once() -> object:
+        asking.clock.at_ms += 1
+        return asking.decided(next(asked))
 
-    def under(self, pdp: Pdp) -> "Task":
-        """The same past under another bundle."""
-        other = Task(pdp, 0)
-        other.rows.rows, other.at, other.event_us = dict(self.rows.rows), self.at, self.event_us
-        return other
-
-    def event(self, number: int) -> None:
-        """Read, and move, as an allowed action does; policy is measured elsewhere."""
-        snapshot = self.gather()
-        moves = moves_after(self.pdp, self.request, snapshot)
-        self.rows.happen(_started(self.request, number, moves), self.at)
-
-    def gather(self) -> Snapshot:
-        """The snapshot with every measure."""
-        found = readings_of(self.rows, self.pdp, self.request, self.snapshot.task, self.at, {})  # type: ignore[arg-type]
-        state = self.snapshot.task
-        if state is None:
-            raise TypeError("no task")
-        fresh = msgspec.structs.replace(state, task=msgspec.structs.replace(state.task, expires_at_ms=2**52))
-        return msgspec.structs.replace(self.snapshot, at_ms=self.at, measures=found, task=fresh)
-
-    def whole(self) -> object:
-        """Everything a decision does: gather, encode, digest, decide."""
-        self.at += 1
-        snapshot = self.gather()
-        decision = decide(self.pdp, self.request, snapshot, encoded=snapshot.encode())
-        if not isinstance(decision, Allow):
-            raise TypeError(f"not allowed: {decision!r:.300}")
-        return decision
-
-
-def _started(request: ActionRequest, number: int, moves: Any) -> ExecutionStarted:
-    return ExecutionStarted(
-        execution=f"exe_{number}", request=request.id, decision="dec_x", digest=request.digest,
-        arguments=request.arguments.digest, task=request.task, instance="ins_x", moves=moves,
-    )  # type: ignore[arg-type]  # fmt: skip
+    return once
 
 
 def run(rounds: int, _: float) -> tuple[str, dict[str, Any]]:
     """Section `history` of the report."""
-    text: list[str] = ["## A decision with history", ""]
+    text: list[str] = ["## A decision with every fact", "", WHAT, ""]
     data: dict[str, Any] = {}
     bars: list[dict[str, object]] = []
-    small = compiled(10, "mixed", LIMITS, MEASURES)
-    past = {events: Task(small, events) for events in EVENTS}
-    for size in SIZES:
-        pdp = compiled(size, "mixed", LIMITS, MEASURES)
-        tasks = {events: past[events].under(pdp) for events in EVENTS}
-        p50: dict[int, list[float]] = {events: [] for events in EVENTS}
-        p99: dict[int, list[float]] = {events: [] for events in EVENTS}
-        for _round in range(rounds):
-            for events in random.sample(EVENTS, len(EVENTS)):
-                values = timed(tasks[events].whole)
-                p50[events].append(percentile(values, 0.5))
-                p99[events].append(percentile(values, 0.99))
-        rows = [
-            [f"{e:,}", spread(p50[e], 1), spread(p99[e], 1), f"{median(p50[e]) / median(p50[10]):.2f}",
-             f"{median(tasks[e].event_us):.0f}"]
-            for e in EVENTS
-        ]  # fmt: skip
-        heading = ("Earlier events", "p50 us CPU", "p99 us CPU", "x p50 at 10", "one more event, us")
-        text += [f"### {size:,} policies, 4 measures", "", table(heading, rows), ""]
-        data[str(size)] = {str(e): {"p50_us": p50[e], "p99_us": p99[e]} for e in EVENTS}
-        ratio = median(p50[100_000]) / median(p50[10])
-        bars.append(verdict(f"{size:,} policies: 100,000 events <= 1.25x of 10", ratio, 1.25))
-        if size == SIZES[-1]:
-            bars.append(verdict("p99 at 10,000 policies, 100,000 events <= 1 ms (us)", median(p99[100_000]), 1_000))
-            data["bytes"] = _row_bytes(tasks[100_000])
-    quiet = _quiet(small)
-    bars.append(verdict("a quiet task <= 1.5 KB (bytes)", quiet, 1_536))
+    with tempfile.TemporaryDirectory(dir=scratch()) as folder:
+        pasts = Pasts(bundle(10), Path(folder))
+        try:
+            for size in SIZES:
+                text += _of_size(size, bundle(size), pasts, rounds, data, bars)
+        finally:
+            pasts.close()
+    text += [f"Load average after these: {' '.join(f'{load:.1f}' for load in os.getloadavg())}.", ""]
+    text += ["### A quiet task", "", quiet(bars, data), ""]
     killed = _killed()
     bars.append(verdict("rows that differ from the log after kill -9", killed["differences"], 0))
-    text += [
-        f"After 100,000 events the rows of one task are {data['bytes']:,} bytes as stored; a task with one event takes {quiet:,.0f} in memory.",
-        "", f"Killed with -9 while it wrote: {killed['entries']:,} entries, {killed['differences']} rows differ from the log.", "",
-        "### Beside dogwood-py", "", _dogwood(data), "", verdicts(bars), "",
-    ]  # fmt: skip
+    killed_text = f"Killed with -9 while it wrote: {killed['entries']:,} entries, {killed['differences']} rows differ from the log."
+    text += [killed_text, "", "### Beside dogwood-py", "", _beside(data), "", verdicts(bars), ""]
     return "\n".join(text), {"samples": data, "bars": bars}
 
 
-def _row_bytes(task: Task) -> int:
-    from lictor.lifecycle.rows import encode_body
+def _of_size(
+    size: int, pdp: Pdp, pasts: Pasts, rounds: int, data: dict[str, Any], bars: list[dict[str, object]]
+) -> Iterable[str]:
+    cells = {
+        (store, task, events): turns(pasts.under(pdp, store, events), task)
+        for store in ("memory", "SQLite")
+        for task in ("task_leaf", "task_alone")
+        for events in EVENTS
+    }
+    p50: dict[Any, list[float]] = {cell: [] for cell in cells}
+    p99: dict[Any, list[float]] = {cell: [] for cell in cells}
+    for _round in range(rounds):
+        for cell in random.sample(list(cells), len(cells)):
+            with realtime(()):
+                values = timed(cells[cell])
+            p50[cell].append(percentile(values, 0.5))
+            p99[cell].append(percentile(values, 0.99))
+    rows = []
+    for cell in cells:
+        store, task, events = cell
+        ratio = median(p50[cell]) / median(p50[store, task, 10])
+        who = "chain" if task == "task_leaf" else "alone"
+        rows.append([store, who, f"{events:,}", spread(p50[cell]), spread(p99[cell]), f"{ratio:.2f}"])
+        data[f"{size} {store} {who} {events}"] = {"p50_us": p50[cell], "p99_us": p99[cell]}
+        if events == EVENTS[-1]:
+            bars.append(verdict(f"{size:,} policies, {store}, {who}: 100,000 events <= 1.25x of 10", ratio, 1.25))
+        if events == EVENTS[-1] and size == SIZES[-1]:
+            what = f"p99 at 10,000 policies, 100,000 events, {store}, {who} <= 1 ms CPU (us)"
+            bars.append(verdict(what, median(p99[cell]), 1_000))
+    heading = ("Store", "Who", "Earlier events", "p50 us CPU", "p99 us CPU", "x p50 at 10")
+    found = [f"### {size:,} policies", "", table(heading, rows), ""]
+    if size == SIZES[-1]:
+        found += ["Where it goes, beside 100,000 events (p50, us CPU):", "", _parts(pdp, pasts, data), ""]
+    return found
 
-    return sum(len(encode_body(row)) for row in task.rows.rows.values())
+
+def _parts(pdp: Pdp, pasts: Pasts, data: dict[str, Any]) -> str:
+    columns = {
+        f"{store}, {who}": _split(pasts.under(pdp, store, EVENTS[-1]), request(task))
+        for store in ("memory", "SQLite")
+        for who, task in (("chain", "task_leaf"), ("alone", "task_alone"))
+    }
+    data["parts"] = columns
+    names = list(next(iter(columns.values())))
+    rows = [[name, *(f"{column[name]:.0f}" for column in columns.values())] for name in names]
+    return table(("Part", *columns), rows)
 
 
-def _quiet(pdp: Pdp) -> float:
-    """Bytes in memory of the rows of one task that did one thing: what a million such tasks would need, divided."""
-    task = Task(pdp, 1)
-    moves = moves_after(pdp, task.request, task.gather())
-    gc.collect()
-    tracemalloc.start()
-    rows, before = Rows(), tracemalloc.get_traced_memory()[0]
-    for number in range(500):
-        # Rows per agent or person are there once, however many tasks there are.
-        own = [move for move in moves if pdp.measures[move.key.partition(":")[0]].per == (Per.TASK,)]
-        fresh = tuple(_moved(move, number) for move in own)
-        rows.happen(_started(task.request, number, fresh), NOW)
-        del fresh, own
-        if number == 249:
-            gc.collect()
-            before = tracemalloc.get_traced_memory()[0]
-    gc.collect()
-    used = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    return used / 250
+def _split(asking: Asking, asked: ActionRequest) -> dict[str, float]:
+    store, pdp = asking.store, asking.pdp
+    state = store.task(asked.task)
+    snapshot = asking.gather(asked)
+    encoded = snapshot.encode()
+    agents = links_of(store, pdp, state)[1]
+    parts: dict[str, Callable[[], object]] = {
+        "task and live hold": lambda: (store.task(asked.task), store.live_hold(asked.task, asked.digest)),
+        "parents": lambda: links_of(store, pdp, state),
+        "restrictions": lambda: restrictions_on(store, pdp, asked, state, agents),
+        "signals": lambda: scores_of(store, pdp, state),
+        "measures": lambda: readings_of(store, pdp, asked, state, asking.clock.at_ms, {}),
+        "origins": lambda: asking.service._origins_of(pdp, asked, state),
+        "gather, all of these": lambda: asking.gather(asked),
+        "encode": snapshot.encode,
+        "decide": lambda: decide(pdp, asked, snapshot, encoded=encoded),
+    }
+    return {name: percentile(timed(part), 0.5) for name, part in parts.items()}
 
 
-def _moved(move: Any, number: int) -> Any:
-    return msgspec.structs.replace(move, key=f"{move.key[:-6]}{number:06d}", seen=0)
-
+# -- killed ----------------------------------------------------------------------------------------------------------------
 
 _WRITER = """
 import asyncio, sys
@@ -241,32 +191,22 @@ asyncio.run(write_for_ever(Path(sys.argv[1])))
 
 
 async def write_for_ever(path: Path) -> None:
-    """Allowed actions with measures into a real log, until the process is killed."""
-    from lictor.model.record import TaskOpened
-    from lictor.ports import Batch
-
-    pdp = compiled(10, "mixed", LIMITS, MEASURES)
-    request, snapshot = question(pdp)
-    store = _open(path)
-    task = snapshot.task
-    if task is None:
-        raise TypeError("no task")
-    await store.commit(Batch(at_ms=NOW, records=(TaskOpened(task=task.task, opened_by="os:x"),)))
-    number = 0
-    while True:
-        at = NOW + number
-        found = readings_of(store, pdp, request, task, at, {})
-        moves = moves_after(pdp, request, msgspec.structs.replace(snapshot, at_ms=at, measures=found))
-        await store.commit(Batch(at_ms=at, records=(_started(request, number, moves),)))
-        outcome = "failed" if number % 3 == 0 else "executed"
-        await store.commit(Batch(at_ms=at, records=(ExecutionEnded(execution=f"exe_{number}", outcome=outcome),)))  # type: ignore[arg-type]
-        number += 1
-        if number in (20, 200):
+    """Allowed actions with every fact into a real log, until the process is killed."""
+    asking = Asking.of(_open(path), bundle(10))
+    for batch in beginning():
+        await asking.store.commit(batch)
+    for number in itertools.count():
+        asking.clock.at_ms += 1
+        started = asking.started(request(place=number), number)
+        await asking.store.commit(Batch(at_ms=asking.clock.at_ms, records=(started,)))
+        last = ended(started, number)
+        await asking.store.commit(Batch(at_ms=asking.clock.at_ms, records=(last,)))
+        if number in {20, 200}:
             print(number, flush=True)
 
 
 def _open(path: Path) -> SqliteStore:
-    return SqliteStore(path, signer=Ed25519PrivateKey.from_private_bytes(_KEY), origin="bench/history")
+    return SqliteStore(path, signer=Ed25519PrivateKey.from_private_bytes(KEY), origin="bench/history")
 
 
 def _killed() -> dict[str, int]:
@@ -282,16 +222,55 @@ def _killed() -> dict[str, int]:
             return {"entries": store.size(), "differences": len(store.rebuild_rows())}
 
 
-def _dogwood(data: dict[str, Any]) -> str:
+# -- dogwood-py ------------------------------------------------------------------------------------------------------------
+
+
+def _beside(data: dict[str, Any]) -> str:
     """The windowed `count` of dogwood-py, in the same run, if its Python is named by LICTOR_DOGWOOD."""
     python = os.environ.get("LICTOR_DOGWOOD", "")
     if not python:
         return "Not measured in this run: name a Python that has `dogwood-py` in `LICTOR_DOGWOOD`."
     script = Path(__file__).with_name("dogwood_count.py")
-    done = subprocess.run([python, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    command = [python, str(script), *map(str, FEW)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     if done.returncode:
         return f"dogwood-py did not run: {done.stderr.strip().splitlines()[-1:]}"
     found = json.loads(done.stdout)
-    data["dogwood"] = found
-    rows = [[f"{int(n):,}", f"{us:,.0f}"] for n, us in found["us"].items()]
-    return f"dogwood-py {found['version']}, one policy with a windowed count:\n\n{table(('Earlier events', 'us a decision'), rows)}"
+    every, one = asyncio.run(_ours(*_every_fact())), asyncio.run(_ours(*_one_count()))
+    data["dogwood"], data["beside dogwood"] = found, {"every fact": every, "one count": one}
+    rows = [[f"{n:,}", f"{found['us'][str(n)]:,.0f}", f"{one[n]:,.0f}", f"{every[n]:,.0f}"] for n in FEW]
+    head = ("Earlier events", f"dogwood-py {found['version']}, us", "ours, one count, us", "ours, every fact, us")
+    return (
+        "CPU of one decision and of taking in what it allowed, in memory (median of the ten before). dogwood-py runs its own example: one"
+        " policy with one windowed count. Ours has ten policies, a decision's checks, and a log with its Merkle tree (the start and the"
+        f" end of the execution): once with one windowed count, once with everything above.\n\n{table(head, rows)}"
+    )
+
+
+def _every_fact() -> tuple[Pdp, list[Batch], ActionRequest]:
+    return bundle(10), list(beginning()), request()
+
+
+def _one_count() -> tuple[Pdp, list[Batch], ActionRequest]:
+    pdp = compiled(10, "mixed", ONE_LIMIT, ONE_COUNT)
+    asked, _ = question(pdp)
+    record = msgspec.structs.replace(opened(asked.task, AGENTS[0], (), 2_000), contract=None)
+    return pdp, [Batch(at_ms=NOW, records=(record,), key=KEY)], asked
+
+
+async def _ours(pdp: Pdp, before: list[Batch], asked: ActionRequest) -> dict[int, float]:
+    asking = Asking.of(MemoryStore(), pdp)
+    for batch in before:
+        await asking.store.commit(batch)
+    times: list[float] = []
+    found: dict[int, float] = {}
+    for number in range(1, max(FEW) + 1):
+        asking.clock.at_ms += 1
+        begun = thread_time_ns()
+        started = asking.started(asked, number)
+        await asking.store.commit(Batch(at_ms=asking.clock.at_ms, records=(started,)))
+        await asking.store.commit(Batch(at_ms=asking.clock.at_ms, records=(ended(started, number),)))
+        times.append((thread_time_ns() - begun) / 1e3)
+        if number in FEW:
+            found[number] = median(times[-10:])
+    return found

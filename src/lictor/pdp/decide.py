@@ -41,7 +41,7 @@ from lictor.pdp import containment, facts
 from lictor.pdp.contract import clause_of
 from lictor.pdp.history import history_facts
 from lictor.pdp.measures import Asked, values_of
-from lictor.pdp.normalise import Destination, Directory, Selected, Value, destination_of, select, value_of
+from lictor.pdp.normalise import Destination, Directory, Value, destination_of, select_once, value_of
 from lictor.pdp.origins.watched import forms_of
 from lictor.pdp.refused import Refused
 from lictor.pdp.standing import check_agent, check_chain, check_task
@@ -211,7 +211,7 @@ def _structure(pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> _Ready:
     offering = _check_catalogue(pdp, request, snapshot)
     arguments = request.arguments.open()
     offering.check(arguments)
-    selected = _selected(pdp, offering.entry, arguments, snapshot)
+    selected = select_once(request.digest, offering.entry, arguments, pdp.directory, snapshot.resolved)
     _check_value(state, selected.value)
     encoded = offering.encode(arguments)
     if _weight(request, encoded[0]) > MAX_PARTS:
@@ -248,10 +248,6 @@ def _check_catalogue(pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> Of
         if offering.entry.pin is None or snapshot.definition != offering.entry.pin:
             raise Refused(Reason.TOOL_CHANGED, f"the definition of {request.action!r} is not the pinned one")
     return offering
-
-
-def _selected(pdp: Pdp, entry: CatalogEntry, arguments: dict[str, Any], snapshot: Snapshot) -> Selected:
-    return select(entry, arguments, pdp.directory, snapshot.resolved)
 
 
 def _clauses(

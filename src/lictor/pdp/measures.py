@@ -23,7 +23,7 @@ from lictor.model.history import Matching, Measure, Move, Per, Reading
 from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
 from lictor.pdp import tally
-from lictor.pdp.normalise import Directory, Selected, point, select
+from lictor.pdp.normalise import Directory, Selected, point, select_once
 from lictor.pdp.normalise.pointers import MISSING
 from lictor.pdp.normalise.target import Destination, Target
 from lictor.pdp.refused import Refused
@@ -63,7 +63,7 @@ def asked_of(
     """A request as measures see it. What cannot be normalised is left out: `decide` denies it before it comes to measures."""
     arguments = request.arguments.open()
     try:
-        selected = select(entry, arguments, directory, resolved)
+        selected = select_once(request.digest, entry, arguments, directory, resolved)
     except CallerError:
         selected = Selected()
     return Asked(request=request, root=root, entry=entry, arguments=arguments, selected=selected)

@@ -174,6 +174,8 @@ class _Reader:
         if self._peek() in ("", "\n", ";", "#", " ", "\t"):
             raise NotUnderstoodError("a redirection to nowhere")
         target = self._word()
+        if target.startswith(("/dev/tcp/", "/dev/udp/")):
+            raise NotUnderstoodError("a redirection that opens a connection")  # bash(1), REDIRECTION
         if duplicate:
             if target not in _DUPLICATIONS or self._text[self._at - 1] != target:
                 raise NotUnderstoodError("a redirection of another descriptor")

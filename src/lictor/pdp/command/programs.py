@@ -18,7 +18,9 @@ from lictor.pdp.command.tables import (
     DANGEROUS_SHORT,
     GIT_BUILTINS,
     GIT_GLOBAL,
+    GO_OPTIONS,
     KNOWN_SUBCOMMANDS,
+    NPM_OPTIONS,
     OUTPUT_LONG,
     OUTPUT_SHORT,
     POISONERS,
@@ -272,8 +274,36 @@ def _printf(words: list[str]) -> None:
     if words[:1] and words[0].startswith("-v"):
         raise NotUnderstoodError("a variable is set")
 
+    _no_subscripts(words[1:])
+
+
+def _no_subscripts(words: list[str]) -> None:
+    """`test -v 'a[$(x)]'` of bash runs x, and so do numbers of zsh: a subscript is expanded once more, whatever was quoted."""
+    if any(char in word for word in words for char in "[$`"):
+        raise NotUnderstoodError("a word that the shell's own program may expand once more")
+
+
+def _gh(words: list[str]) -> None:
+    if "--" in words:
+        raise NotUnderstoodError("'gh' hands words on to 'git', whose options may start a program")
+
+
+def _go(words: list[str]) -> None:
+    if any(word.startswith("-") and word.lstrip("-").partition("=")[0] in GO_OPTIONS for word in words):
+        raise NotUnderstoodError("an option of 'go' may start a program")
+
+
+def _npm(words: list[str]) -> None:
+    given = [_long(word) for word in words if word.startswith("--") and word not in ("--", "--global")]
+    if any(option.startswith(name) for name in given for option in NPM_OPTIONS):
+        raise NotUnderstoodError("an option of 'npm' may start a program")
+
 
 _CHECKS: Final[dict[str, Callable[[list[str]], None]]] = {
+    "test": _no_subscripts,
+    "gh": _gh,
+    "go": _go,
+    "npm": _npm,
     "git": _git,
     "find": _find,
     "tar": _tar,

@@ -34,7 +34,8 @@ pdftex lualatex luatex ftp lftp tftp nroff troff groff octave openvpn openvt pan
 smbclient tmate update-alternatives w3m lynx wall whiptail dialog run-mailcap xdg-open open start aspell ispell
 check_by_ssh ghc cobc gcore knife setarch linux32 linux64 arch-chroot bwrap firejail proot multitime hyperfine
 expect-lite ccache distcc mise asdf volta fnm nvm turbo nx lerna gulp grunt vite webpack jest mocha msbuild dotnet
-swift zig sbt lein mix
+swift zig sbt lein mix gcc g++ cc c++ clang clang++ tcc rustc ld pyenv rbenv nodenv jenv rustup eslint delta jj
+tshark sudoedit chsh
 """
 CARRIERS: Final = frozenset(_CARRIERS_WORDS.split())
 """Programs that run what their arguments, input or files say, or keep a way open to do so."""
@@ -49,6 +50,8 @@ _POISONERS_WORDS: Final = """
 export declare typeset local readonly unset set shopt setopt unsetopt alias unalias source . eval exec trap enable
 builtin hash read mapfile readarray getopts let bind complete compgen compopt history fc umask ulimit zmodload
 autoload functions emulate wait disown fg bg jobs pushd popd dirs return exit logout break continue shift suspend
+integer float private nameref print zle zstyle sched vared zformat zparseopts zregexparse zcompile zargs zpty ztcp
+zsocket zsystem compadd compdef
 """
 POISONERS: Final = frozenset(_POISONERS_WORDS.split())
 """Built-ins that change what later commands mean, or run text (CVE-2026-22708: `export PAGER=…`, then an allowed `git log`)."""
@@ -92,7 +95,10 @@ DANGEROUS_LONG: Final[dict[str, tuple[str, ...]]] = {
     "brew": ("debug", "interactive", "cmd"),
     "rsync": ("rsh", "rsync-path", "daemon", "config", "filter"),
     "zip": ("unzip-command",),
-    "curl": ("config",),
+    "curl": ("config", "engine"),
+    "cargo": ("config",),
+    "bat": ("pager",),
+    "batcat": ("pager",),
     "wget": ("use-askpass", "config", "execute"),
     "rg": ("pre", "hostname-bin"),
     "fd": ("exec", "exec-batch"),
@@ -148,6 +154,25 @@ _WITH_SUBCOMMANDS_WORDS: Final = """
 git docker podman kubectl helm npm pnpm yarn cargo go pip pip3 uv gh glab aws gcloud az systemctl apt apt-get brew
 hg svn conda dnf yum
 """
+NPM_OPTIONS: Final = (
+    "script-shell",
+    "shell",
+    "node-options",
+    "git",
+    "browser",
+    "viewer",
+    "editor",
+    "call",
+    "userconfig",
+    "globalconfig",
+    "init-module",
+    "onload-script",
+)
+"""Configuration of npm that names a program, or a file that does; any unambiguous beginning of it counts."""
+
+GO_OPTIONS: Final = frozenset(["toolexec", "exec", "export", "compiled", "vettool", "fixtool", "overlay"])
+"""Flags of go, with one dash or two, that start a program or the compiler."""
+
 WITH_SUBCOMMANDS: Final = frozenset(_WITH_SUBCOMMANDS_WORDS.split())
 
 REFUSED_SUBCOMMANDS: Final[dict[str, frozenset[str]]] = {
@@ -160,7 +185,7 @@ REFUSED_SUBCOMMANDS: Final[dict[str, frozenset[str]]] = {
         config c set rebuild rb
         """
     ),
-    "cargo": _words("run r test t bench build b check c install rustc doc fix clippy"),
+    "cargo": _words("run r test t bench build b check c install rustc doc fix clippy package publish"),
     "go": _words("run generate test tool env vet build install"),
     "uv": _words("run tool x"),
     "conda": _words("run init"),
@@ -189,7 +214,7 @@ KNOWN_SUBCOMMANDS: Final[dict[str, frozenset[str]]] = {
     "pnpm": _words("add install remove list ls why audit outdated update"),
     "cargo": _words(
         """
-        add remove tree metadata search update fetch fmt clean publish package vendor version info
+        add remove tree metadata search update fetch fmt clean vendor version info
         locate-project generate-lockfile verify-project yank owner login logout new init
         """
     ),

@@ -8,7 +8,7 @@ from lictor.pdp.normalise.directory import Directory, valid_host_pattern
 from lictor.pdp.normalise.money import Value, value_of
 from lictor.pdp.normalise.path import PathFacts, paths_to_resolve
 from lictor.pdp.normalise.pointers import point
-from lictor.pdp.normalise.select import Selected, destination_of, select
+from lictor.pdp.normalise.select import Selected, destination_of, select, select_once
 from lictor.pdp.normalise.target import Destination, Target
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "paths_to_resolve",
     "point",
     "select",
+    "select_once",
     "valid_host_pattern",
     "value_of",
 ]

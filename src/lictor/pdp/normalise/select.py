@@ -73,6 +73,38 @@ def select(
     )
 
 
+_Once = tuple[str, int, int, tuple[tuple[str, str], ...]]
+_KEPT: Final[dict[_Once, tuple[CatalogEntry, Directory, Selected]]] = {}
+MAX_KEPT: Final = 64
+"""Requests whose selection is kept: those between gathering facts and recording what was decided on them."""
+
+
+def select_once(
+    digest: str,
+    entry: CatalogEntry,
+    arguments: dict[str, Any],
+    directory: Directory,
+    resolved: Mapping[str, str] = _NOTHING_RESOLVED,
+) -> Selected:
+    """`select`, worked out once for an action: gathering, deciding and recording ask for the same.
+
+    Args:
+        digest: of the action these are the arguments of; it stands for them.
+
+    Raises:
+        CallerError: as `select`; what is refused is not kept.
+    """
+    key = (digest, id(entry), id(directory), tuple(sorted(resolved.items())))
+    found = _KEPT.get(key)
+    if found is not None and found[0] is entry and found[1] is directory:
+        return found[2]
+    selected = select(entry, arguments, directory, resolved)
+    if len(_KEPT) >= MAX_KEPT:
+        _KEPT.clear()
+    _KEPT[key] = (entry, directory, selected)  # both are held, so that nobody else gets their identity
+    return selected
+
+
 def destination_of(selector: DestinationSelector, arguments: dict[str, Any], directory: Directory) -> Destination:
     """The destination an action's arguments name.
 
