@@ -5,13 +5,14 @@ BIN    := $(VENV)/bin
 NODE   := tests/servers/node
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help demo test check format lint types imports unit bench clean
+.PHONY: help demo test check format lint types imports unit bench agentdojo clean
 
 help:
 	@echo "make demo    set up everything and watch Lictor at work"
 	@echo "make test    set up everything and run all tests"
 	@echo "make check   format, lint, types, imports, unit tests"
 	@echo "make bench   measure; writes benchmarks/results"
+	@echo "make agentdojo  AgentDojo's tasks and attacks through Lictor (about a quarter of an hour)"
 
 demo: $(VENV)/.installed
 	$(BIN)/lictor demo
@@ -35,6 +36,16 @@ unit:
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
 
+# AgentDojo brings many packages that nothing else here needs, so it has an environment of its own.
+agentdojo: .venv-agentdojo/.installed
+	.venv-agentdojo/bin/python -m benchmarks.agentdojo
+
+.venv-agentdojo/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-agentdojo
+	.venv-agentdojo/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv-agentdojo/bin/python -m pip install --quiet --editable . agentdojo==0.1.35
+	touch $@
+
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
@@ -52,4 +63,4 @@ $(VENV)/.chromium: scripts/chromium $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(NODE)/node_modules $(NODE)/.installed .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-agentdojo $(NODE)/node_modules $(NODE)/.installed .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
