@@ -159,7 +159,7 @@ async def _delegate(args: argparse.Namespace) -> int:
         )
         contract = None
         if args.contract:
-            contract = contract_from(_clauses(args.contract), ContractSource.APPLICATION, house.policy.current())
+            contract = contract_from(_clauses(args.contract), ContractSource.DRAFTED, house.policy.current())
         opened = await house.delegate(
             TaskId(args.task),
             agent=AgentId(args.agent),

@@ -5,8 +5,10 @@ The caller proves that it holds the parent; which agents may receive anything at
 opened at once cannot both take the last of it (DELG-01, 02, 05, 07).
 """
 
+import msgspec
+
 from lictor.model.canonical import sha256_digest
-from lictor.model.contract import Contract
+from lictor.model.contract import Contract, ContractSource
 from lictor.model.errors import CallerError, ConflictError
 from lictor.model.ids import AgentId, RequestId, TaskId
 from lictor.model.limits import Limits
@@ -47,7 +49,8 @@ class Delegate:
         Args:
             parent: the task whose authority is passed on; the caller has authenticated as its holder.
             text: what the child is asked to do. It is *not* trusted text: a model wrote it, so no value in it has an origin.
-            contract: what the child may do; every contract above it has to cover it.
+            contract: what the child may do; every contract above it has to cover it. Whoever holds the parent wrote it, an
+                agent as a rule: it restricts like any other, and is evidence of nothing until the person confirms it.
 
         Raises:
             CallerError: `delegation`, `unknown_task`, `unknown_agent`, `budget_calls`.
@@ -74,6 +77,8 @@ class Delegate:
             parents=(state.task.id, *state.task.parents),
         )
         secret = self._ids.new("lt")
+        if contract is not None:
+            contract = msgspec.structs.replace(contract, source=ContractSource.DRAFTED, confirmed_by=None)
         record = TaskOpened(task=task, opened_by=by, token=secret_digest(secret), contract=contract)
         payload = Payload(request=RequestId(task.id), task=task.id, arguments=body, snapshot=b"")
         await self._store.commit(Batch(at_ms=now, records=(record,), payloads=(payload,)))

@@ -101,7 +101,8 @@ def failure(error: LictorError) -> Answer:
             return Answer(error={"code": INTERNAL_ERROR, "message": text, "data": data}, status=503)
         case UpstreamError():
             data["effectPossible"] = error.effect_possible
-            text = f"{refusal_text('the request', error.reason)} ({error.message})"
+            # Not the message: it quotes the server, whose words reach an agent as labelled content or not at all.
+            text = refusal_text("the request", error.reason)
             return Answer(error={"code": INTERNAL_ERROR, "message": text, "data": data}, status=200)
         case CallerError():
             return Answer(error={"code": code_of(error.reason), "message": message, "data": data}, status=400)
