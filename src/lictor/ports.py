@@ -105,6 +105,10 @@ class RecordStore(Protocol):
         """All tasks, newest first."""
         ...
 
+    def containment_changes(self) -> int:
+        """How often the restrictions in force have changed. Read it before them: a start on an older number is refused."""
+        ...
+
     def containments(self) -> Sequence[Containment]:
         """The restrictions in force, oldest first; also those another process laid."""
         ...

@@ -10,7 +10,7 @@ from lictor.lifecycle.rows import CONTAINMENTS_KEY, Laid, Row
 from lictor.model.containment import Containment, Scope
 from lictor.model.errors import ConflictError
 from lictor.model.reasons import Reason
-from lictor.model.record import ContainmentLaid, ContainmentLifted
+from lictor.model.record import ContainmentLaid, ContainmentLifted, ExecutionStarted
 
 MAX_LAID: Final = 10_000
 """Restrictions in force at a time; whoever needs more suspends the agent, the server or everything."""
@@ -30,7 +30,7 @@ def laid(read: Read, record: ContainmentLaid, at_ms: int) -> Changes:
         raise ConflictError(Reason.CONFLICT, "everything has no target, and every other scope has one")
     if len(before) >= MAX_LAID:
         raise ConflictError(Reason.CONFLICT, f"{MAX_LAID} restrictions are in force: lay one on a wider scope")
-    return _row((*before, new), at_ms)
+    return _row(read, (*before, new), at_ms)
 
 
 def lifted(read: Read, record: ContainmentLifted, at_ms: int) -> Changes:
@@ -43,7 +43,7 @@ def lifted(read: Read, record: ContainmentLifted, at_ms: int) -> Changes:
     after = tuple(containment for containment in before if containment.id != record.containment)
     if len(after) == len(before):
         raise ConflictError(Reason.CONFLICT, f"no containment {record.containment!r} is in force")
-    return _row(after, at_ms)
+    return _row(read, after, at_ms)
 
 
 def in_force(read: Read) -> tuple[Containment, ...]:
@@ -52,6 +52,23 @@ def in_force(read: Read) -> tuple[Containment, ...]:
     return row.body.laid if row is not None and isinstance(row.body, Laid) else ()
 
 
-def _row(laid_now: tuple[Containment, ...], at_ms: int) -> Changes:
+def times_changed(read: Read) -> int:
+    """How often what is in force has changed."""
+    row = read(CONTAINMENTS_KEY)
+    return row.body.changes if row is not None and isinstance(row.body, Laid) else 0
+
+
+def check_unchanged(read: Read, record: ExecutionStarted) -> None:
+    """A decision that was made before a restriction does not start after it.
+
+    Raises:
+        ConflictError: `conflict`: gather and decide again.
+    """
+    if record.laid != times_changed(read):
+        raise ConflictError(Reason.CONFLICT, "restrictions changed since the decision read them")
+
+
+def _row(read: Read, laid_now: tuple[Containment, ...], at_ms: int) -> Changes:
     kind, name = CONTAINMENTS_KEY
-    return {CONTAINMENTS_KEY: Row(kind=kind, id=name, status="", owner="", at_ms=at_ms, body=Laid(laid=laid_now))}
+    body = Laid(laid=laid_now, changes=times_changed(read) + 1)
+    return {CONTAINMENTS_KEY: Row(kind=kind, id=name, status="", owner="", at_ms=at_ms, body=body)}

@@ -164,6 +164,7 @@ def _end_hold(read: Read, hold_id: str, event: str, *, by: str | None = None, no
 def _start(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
     _absent(read, ("execution", record.execution))
     state = _open_state(read, record.task)
+    containments.check_unchanged(read, record)
     now = Changing(read)
     changes = now.changes
     changes |= _rows(

@@ -35,9 +35,10 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Laid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every restriction in force."""
+    """Every restriction in force, and how often that has changed."""
 
     laid: tuple[Containment, ...]
+    changes: int
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

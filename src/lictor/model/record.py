@@ -221,6 +221,8 @@ class ExecutionStarted(_Body, frozen=True, tag="execution.started"):
     value: int = 0
     moves: tuple[Move, ...] = ()
     """The measures this decision read or moves."""
+    laid: int = 0
+    """How often restrictions had changed when the decision read them; the commit refuses another number."""
     clauses: tuple[int, ...] = ()
     """Index of the contract's clause it runs under, of the task and each of its parents; -1 without a contract."""
 

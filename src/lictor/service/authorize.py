@@ -166,10 +166,11 @@ class Authorize:
         if self._policy.current().revision != pdp.revision:
             raise ConflictError(Reason.CONFLICT, "another bundle came into force while paths were looked up")
         live = self._store.live_hold(request.task, request.digest)
+        laid = self._store.containment_changes()
         snapshot = self._gather(pdp, request, definition, live, resolved)
         encoded = snapshot.encode()
         decision = self._decide(pdp, request, snapshot, encoded)
-        attempt = _Attempt(request, snapshot, encoded, decision, DecisionId(self._ids.new("dec")), live)
+        attempt = _Attempt(request, snapshot, encoded, decision, DecisionId(self._ids.new("dec")), live, laid)
         if hint is not None and not isinstance(decision, Deny):
             foreign = self._check_hint(request, hint, snapshot.at_ms)
             if foreign is not None:
@@ -291,6 +292,7 @@ class Authorize:
             labels=entry.labels,
             currency=value.currency if value else "",
             value=value.amount if value else 0,
+            laid=attempt.laid,
             clauses=allow.clauses,
             moves=moves,
         )
@@ -406,6 +408,8 @@ class _Attempt:
     decision: Decision
     id: DecisionId
     live: Hold | None
+    laid: int
+    """How often restrictions had changed before they were read."""
 
 
 def _places(resolved: Mapping[str, str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lictor.lifecycle.containments import in_force
+from lictor.lifecycle.containments import in_force, times_changed
 from lictor.lifecycle.origins import origin_row, tally_row
 from lictor.lifecycle.rows import (
     BUNDLE_KEY,
@@ -113,6 +113,10 @@ class MemoryStore:
         """See `RecordStore.tasks`."""
         rows = _newest_first(self._by_kind["task"])
         return [row.body for row in rows if isinstance(row.body, TaskState)]
+
+    def containment_changes(self) -> int:
+        """See `RecordStore.containment_changes`."""
+        return times_changed(self._rows.get)
 
     def containments(self) -> Sequence[Containment]:
         """See `RecordStore.containments`."""

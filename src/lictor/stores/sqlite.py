@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lictor.lifecycle.containments import in_force
+from lictor.lifecycle.containments import in_force, times_changed
 from lictor.lifecycle.origins import origin_row, tally_row
 from lictor.lifecycle.rows import (
     BUNDLE_KEY,
@@ -148,6 +148,10 @@ class SqliteStore:
         """See `RecordStore.tasks`."""
         rows = self._list(f"{_SELECT_LIST} kind = 'task' {_NEWEST}", -1)
         return [row.body for row in rows if isinstance(row.body, TaskState)]
+
+    def containment_changes(self) -> int:
+        """See `RecordStore.containment_changes`."""
+        return times_changed(self._known.get)
 
     def containments(self) -> Sequence[Containment]:
         """See `RecordStore.containments`."""
