@@ -49,7 +49,8 @@ class EffectFile:
         """Everything that happened, in order."""
         if not self.path.exists():
             return []
-        return [msgspec.json.decode(line, type=Effect) for line in self.path.read_bytes().splitlines()]
+        whole = self.path.read_bytes().split(b"\n")[:-1]  # a kill may tear the last line: that effect never was
+        return [msgspec.json.decode(line, type=Effect) for line in whole]
 
 
 @dataclass(frozen=True)

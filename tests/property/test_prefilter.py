@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from lictor.model.ids import PolicyId
-from lictor.pdp import necessity, prefilter, selecting
+from lictor.pdp.engine import necessity, prefilter, selecting
 from lictor.pdp.engine.cedar import CedarEngine, Mode
 
 SCHEMA = """

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from lictor.model.ids import PolicyId
-from lictor.pdp import projection, selecting, slicing
+from lictor.pdp.engine import projection, selecting, slicing
 from lictor.pdp.engine.cedar import CedarEngine, Mode
 
 GROUPS = ["g0", 'g"1', "g\n2", "g3"]
