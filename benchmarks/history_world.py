@@ -199,7 +199,7 @@ class Asking:
     def started(self, request: ActionRequest, number: int) -> ExecutionStarted:
         """What an allowed action commits before it runs."""
         snapshot, decision = self.decided(request)
-        return _started(self.pdp, request, snapshot, number, decision.clauses)
+        return _started(self.pdp, request, snapshot, number, decision.clauses, self.store.containment_changes())
 
     def repeated(self, request: ActionRequest, number: int) -> ExecutionStarted:
         """The same, of an action known to be allowed: only what moves is gathered, and nothing is decided."""
@@ -208,16 +208,17 @@ class Asking:
         snapshot = Snapshot(
             at_ms=self.clock.at_ms, revision=self.pdp.revision, agent=None, task=state, definition=None, measures=found
         )
-        return _started(self.pdp, request, snapshot, number, (1,) * (1 + len(state.task.parents if state else ())))
+        clauses = (1,) * (1 + len(state.task.parents if state else ()))
+        return _started(self.pdp, request, snapshot, number, clauses, self.store.containment_changes())
 
 
 def _started(
-    pdp: Pdp, request: ActionRequest, snapshot: Snapshot, number: int, clauses: tuple[int, ...]
+    pdp: Pdp, request: ActionRequest, snapshot: Snapshot, number: int, clauses: tuple[int, ...], laid: int
 ) -> ExecutionStarted:
     return ExecutionStarted(
         execution=ExecutionId(f"exe_{request.task}_{number}"), request=request.id, decision=DecisionId("dec_x"),
         digest=request.digest, arguments=request.arguments.digest, task=request.task, instance=INSTANCE,
-        labels=(LABEL,), currency="USD", value=1_250, clauses=clauses, moves=moves_after(pdp, request, snapshot),
+        labels=(LABEL,), currency="USD", value=1_250, clauses=clauses, laid=laid, moves=moves_after(pdp, request, snapshot),
     )  # fmt: skip
 
 
