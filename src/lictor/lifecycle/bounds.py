@@ -5,21 +5,15 @@ A child's budget is carved from its parent's the moment it opens, so no number o
 left out (DELG-03, DELG-05).
 """
 
-from typing import Final
-
 import msgspec
 
-from lictor.lifecycle.reading import Changes, Read
-from lictor.lifecycle.rows import Row
+from lictor.lifecycle.reading import Changes, Read, task_changes, task_state
 from lictor.model.contract import Contract, ContractSource
 from lictor.model.errors import ConflictError
 from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
 from lictor.model.record import ContractSet, ExecutionStarted, TaskClosed, TaskOpened
-from lictor.model.task import Task, TaskState, TaskStatus
-
-MAX_DEPTH: Final = 8
-"""Links of a chain, whatever the settings say."""
+from lictor.model.task import MAX_DEPTH, Task, TaskState, TaskStatus
 
 
 def opened(read: Read, record: TaskOpened) -> Changes:
@@ -31,24 +25,24 @@ def opened(read: Read, record: TaskOpened) -> Changes:
     task = record.task
     changes: Changes = {}
     if record.contract is not None:
-        changes |= _task_changes(_bind(_state(read, task.id), record.contract))
+        changes |= task_changes(_bind(task_state(read, task.id), record.contract))
     if not task.parents:
         return changes
-    parent = _state(read, task.parents[0])
+    parent = task_state(read, task.parents[0])
     _check_child(read, parent, task)
     used = {**parent.value_used}
     for currency, amount in task.budget.value.items():
         used[currency] = used.get(currency, 0) + amount
     carved = msgspec.structs.replace(parent, calls_used=parent.calls_used + task.budget.calls, value_used=used)
-    return changes | _task_changes(carved)
+    return changes | task_changes(carved)
 
 
 def closed(read: Read, record: TaskClosed) -> Changes:
     """What a child did not use goes back to its parent, if that still lives."""
-    child = _state(read, record.task)
+    child = task_state(read, record.task)
     if not child.task.parents:
         return {}
-    parent = _state(read, child.task.parents[0])
+    parent = task_state(read, child.task.parents[0])
     if parent.status is not TaskStatus.OPEN:
         return {}
     budget = child.task.budget
@@ -56,7 +50,7 @@ def closed(read: Read, record: TaskClosed) -> Changes:
     for currency, amount in budget.value.items():
         value[currency] = value.get(currency, 0) - max(0, amount - child.value_used.get(currency, 0))
     calls = parent.calls_used - max(0, budget.calls - child.calls_used)
-    return _task_changes(msgspec.structs.replace(parent, calls_used=calls, value_used=value))
+    return task_changes(msgspec.structs.replace(parent, calls_used=calls, value_used=value))
 
 
 def bound(read: Read, record: ContractSet) -> Changes:
@@ -65,15 +59,15 @@ def bound(read: Read, record: ContractSet) -> Changes:
     Raises:
         ConflictError: `conflict`; `task_closed`.
     """
-    state = _state(read, record.task)
+    state = task_state(read, record.task)
     if state.status is not TaskStatus.OPEN:
         raise ConflictError(Reason.TASK_CLOSED, f"task {record.task!r} is closed")
     if state.contract is None:
-        return _task_changes(_bind(state, record.contract))
+        return task_changes(_bind(state, record.contract))
     unconfirmed = msgspec.structs.replace(record.contract, confirmed_by=None)
     if state.contract != unconfirmed or record.contract.confirmed_by is None:
         raise ConflictError(Reason.CONFLICT, f"task {record.task!r} is bound already")
-    return _task_changes(msgspec.structs.replace(state, contract=record.contract))
+    return task_changes(msgspec.structs.replace(state, contract=record.contract))
 
 
 def used(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
@@ -82,8 +76,8 @@ def used(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
     Raises:
         ConflictError: `task_closed`, `task_expired`, `contract_used`, `outside_contract`.
     """
-    state = _state(read, record.task)
-    chain = (state, *(_state(read, parent) for parent in state.task.parents))
+    state = task_state(read, record.task)
+    chain = (state, *(task_state(read, parent) for parent in state.task.parents))
     clauses = record.clauses or (-1,) * len(chain)
     if len(clauses) != len(chain):
         raise ConflictError(Reason.OUTSIDE_CONTRACT, "one clause for each task of the chain")
@@ -94,24 +88,24 @@ def used(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
         if at_ms >= link.task.expires_at_ms:
             raise ConflictError(Reason.TASK_EXPIRED, f"task {link.task.id!r} has expired")
         if link.contract is not None or clause >= 0:
-            changes |= _task_changes(_spend(link, clause))
+            changes |= task_changes(_spend(link, clause))
     return changes
 
 
 def take_labels(read: Read, task: TaskId, labels: tuple[str, ...]) -> Changes:
     """Labels go to the task and to the root of its tree, where every task of the tree reads them: they flow both ways."""
     changes: Changes = {}
-    state = _state(read, task)
+    state = task_state(read, task)
     for target in {task, state.task.root}:
-        found = state if target == task else _state(read, target)
+        found = state if target == task else task_state(read, target)
         if not set(labels).issubset(found.labels):
-            changes |= _task_changes(msgspec.structs.replace(found, labels=tuple(sorted({*found.labels, *labels}))))
+            changes |= task_changes(msgspec.structs.replace(found, labels=tuple(sorted({*found.labels, *labels}))))
     return changes
 
 
 def _check_child(read: Read, parent: TaskState, task: Task) -> None:
     above = parent.task
-    chain = (above, *(_state(read, link).task for link in above.parents))
+    chain = (above, *(task_state(read, link).task for link in above.parents))
     problem = ""
     if task.parents != (above.id, *above.parents):
         problem = "the chain is not its parent's own"
@@ -123,7 +117,7 @@ def _check_child(read: Read, parent: TaskState, task: Task) -> None:
         problem = "it is for another human"
     elif task.expires_at_ms > above.expires_at_ms:
         problem = "it would outlive its parent"
-    elif any(_state(read, link.id).status is not TaskStatus.OPEN for link in chain):
+    elif any(task_state(read, link.id).status is not TaskStatus.OPEN for link in chain):
         problem = "a task of its chain is closed"
     elif any(task.opened_at_ms >= link.expires_at_ms for link in chain):
         problem = "a task of its chain has expired"
@@ -154,22 +148,3 @@ def _spend(link: TaskState, clause: int) -> TaskState:
         raise ConflictError(Reason.CONTRACT_USED, f"clause {clause} of task {link.task.id!r} is used up")
     counts = (*link.contract_used[:clause], spent, *link.contract_used[clause + 1 :])
     return msgspec.structs.replace(link, contract_used=counts)
-
-
-def _state(read: Read, task: TaskId) -> TaskState:
-    row = read(("task", task))
-    if row is None or not isinstance(row.body, TaskState):
-        raise ConflictError(Reason.UNKNOWN_TASK, f"no task {task!r}")
-    return row.body
-
-
-def _task_changes(state: TaskState) -> Changes:
-    row = Row(
-        kind="task",
-        id=state.task.id,
-        status=state.status.value,
-        owner=state.task.agent,
-        at_ms=state.task.opened_at_ms,
-        body=state,
-    )
-    return {row.key: row}

@@ -8,7 +8,7 @@ close (R4), budget splitting by parallel calls (HIST).
 import msgspec
 
 from lictor.lifecycle import bounds, containments, measures, origins, signals
-from lictor.lifecycle.reading import Changes, Changing, Read
+from lictor.lifecycle.reading import Changes, Changing, Read, task_changes, task_state
 from lictor.lifecycle.rows import BUNDLE_KEY, Body, Execution, Key, Pointer, Row, live_key
 from lictor.lifecycle.table import EXECUTION, HOLD, TASK
 from lictor.model.approval import Hold, HoldStatus
@@ -90,23 +90,22 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
 def _open_task(read: Read, record: TaskOpened) -> Changes:
     task = record.task
     _absent(read, ("task", task.id))
-    changes = _rows(_task_row(TaskState(task=task)))
+    now = Changing(read)
+    now.changes.update(task_changes(TaskState(task=task)))
     if record.token:
         key = ("token", record.token)
         _absent(read, key)
-        changes[key] = _pointer(key, task.id, task.opened_at_ms)
-    now = Changing(read)
-    now.changes.update(changes)
+        now.changes[key] = _pointer(key, task.id, task.opened_at_ms)
     now.changes.update(bounds.opened(now.read, record))
     now.changes.update(origins.opened(now.read, record))
     return now.changes
 
 
 def _close_task(read: Read, record: TaskClosed) -> Changes:
-    state = _task(read, record.task)
+    state = task_state(read, record.task)
     status = _step(TASK, state.status.value, "close", Reason.TASK_CLOSED, f"task {record.task!r}")
     now = Changing(read)
-    now.changes.update(_rows(_task_row(msgspec.structs.replace(state, status=TaskStatus(status)))))
+    now.changes.update(task_changes(msgspec.structs.replace(state, status=TaskStatus(status))))
     now.changes.update(bounds.closed(now.read, record))
     return now.changes
 
@@ -167,15 +166,17 @@ def _start(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
     containments.check_unchanged(read, record)
     now = Changing(read)
     changes = now.changes
-    changes |= _rows(
-        _task_row(_use(state, record, at_ms)),
-        _row(
-            ("execution", record.execution),
-            _step(EXECUTION, "", "start", Reason.CONFLICT, "execution"),
-            record.instance,
-            at_ms,
-            Execution(started=record, outcome="started"),
-        ),
+    changes.update(task_changes(_use(state, record, at_ms)))
+    changes.update(
+        _rows(
+            _row(
+                ("execution", record.execution),
+                _step(EXECUTION, "", "start", Reason.CONFLICT, "execution"),
+                record.instance,
+                at_ms,
+                Execution(started=record, outcome="started"),
+            )
+        )
     )
     if record.hold is not None:
         changes.update(_consume(read, record, at_ms))
@@ -236,9 +237,9 @@ def _end(read: Read, record: ExecutionEnded, at_ms: int) -> Changes:
 
 def _give_back(read: Read, started: ExecutionStarted) -> Changes:
     """Nothing left us, so the value was not spent. The call stays counted: retries are not free."""
-    state = _task(read, started.task)
+    state = task_state(read, started.task)
     used = {**state.value_used, started.currency: max(0, state.value_used.get(started.currency, 0) - started.value)}
-    return _rows(_task_row(msgspec.structs.replace(state, value_used=used)))
+    return task_changes(msgspec.structs.replace(state, value_used=used))
 
 
 def _step(table: dict[tuple[str, str], str], status: str, event: str, reason: Reason, what: str) -> str:
@@ -248,15 +249,8 @@ def _step(table: dict[tuple[str, str], str], status: str, event: str, reason: Re
     return after
 
 
-def _task(read: Read, task_id: str) -> TaskState:
-    row = read(("task", task_id))
-    if row is None or not isinstance(row.body, TaskState):
-        raise ConflictError(Reason.UNKNOWN_TASK, f"no task {task_id!r}")
-    return row.body
-
-
 def _open_state(read: Read, task_id: str) -> TaskState:
-    state = _task(read, task_id)
+    state = task_state(read, task_id)
     if state.status is not TaskStatus.OPEN:
         raise ConflictError(Reason.TASK_CLOSED, f"task {task_id!r} is closed")
     return state
@@ -280,10 +274,6 @@ def _row(key: Key, status: str, owner: str, at_ms: int, body: Body) -> Row:
 
 def _pointer(key: Key, target: str, at_ms: int) -> Row:
     return _row(key, "", "", at_ms, Pointer(target=target))
-
-
-def _task_row(state: TaskState) -> Row:
-    return _row(("task", state.task.id), state.status.value, state.task.agent, state.task.opened_at_ms, state)
 
 
 def _hold_row(hold: Hold) -> Row:

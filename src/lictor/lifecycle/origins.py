@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from typing import Final
 
 from lictor.lifecycle import bounds
-from lictor.lifecycle.reading import Changes, Changing, Read
+from lictor.lifecycle.reading import Changes, Changing, Read, task_state
 from lictor.lifecycle.rows import Row, Tally
 from lictor.model.errors import ConflictError
 from lictor.model.history import Origin
 from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
 from lictor.model.record import ContentSeen, ExecutionEnded, ExecutionStarted, TaskOpened
-from lictor.model.task import TaskState
 
 MAX_ROWS: Final = 50_000
 """Values remembered of one tree; a further one is not (nowhere is the strict reading), but its labels are kept for all."""
@@ -79,10 +78,7 @@ def _taken(
 ) -> Changes:
     now = Changing(read)
     now.changes.update(bounds.take_labels(now.read, task, found))
-    row = now.read(("task", task))
-    if row is None or not isinstance(row.body, TaskState):
-        raise ConflictError(Reason.UNKNOWN_TASK, f"no task {task!r}")
-    noted = _Noted(now.read, row.body.task.root)
+    noted = _Noted(now.read, task_state(now.read, task).task.root)
     for value in values:
         if value == INCOMPLETE:
             noted.spill(labels)

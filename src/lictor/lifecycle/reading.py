@@ -3,6 +3,9 @@
 from collections.abc import Callable
 
 from lictor.lifecycle.rows import Key, Row
+from lictor.model.errors import ConflictError
+from lictor.model.reasons import Reason
+from lictor.model.task import TaskState
 
 Read = Callable[[Key], Row | None]
 Changes = dict[Key, Row | None]
@@ -21,3 +24,22 @@ class Changing:
     def read(self, key: Key) -> Row | None:
         """A row as it stands now."""
         return self.changes[key] if key in self.changes else self._below(key)
+
+
+def task_state(read: Read, task: str) -> TaskState:
+    """A task as it stands.
+
+    Raises:
+        ConflictError: `unknown_task`.
+    """
+    row = read(("task", task))
+    if row is None or not isinstance(row.body, TaskState):
+        raise ConflictError(Reason.UNKNOWN_TASK, f"no task {task!r}")
+    return row.body
+
+
+def task_changes(state: TaskState) -> Changes:
+    """The row of a task that changed."""
+    task = state.task
+    row = Row(kind="task", id=task.id, status=state.status.value, owner=task.agent, at_ms=task.opened_at_ms, body=state)
+    return {row.key: row}

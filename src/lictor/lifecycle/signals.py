@@ -1,12 +1,11 @@
 """Rows of signals: the highest score of each kind, for a whole tree of tasks. Nothing lowers one."""
 
-from lictor.lifecycle.reading import Changes, Read
+from lictor.lifecycle.reading import Changes, Read, task_state
 from lictor.lifecycle.rows import Key, Row, Score
 from lictor.model.errors import ConflictError
 from lictor.model.reasons import Reason
 from lictor.model.record import SignalObserved
 from lictor.model.signal import FULL
-from lictor.model.task import TaskState
 
 
 def signal_key(root: str, kind: str) -> Key:
@@ -27,12 +26,9 @@ def observed(read: Read, record: SignalObserved, at_ms: int) -> Changes:
         ConflictError: `unknown_task`; `conflict`: the score is out of range.
     """
     signal = record.signal
-    row = read(("task", signal.task))
-    if row is None or not isinstance(row.body, TaskState):
-        raise ConflictError(Reason.UNKNOWN_TASK, f"no task {signal.task!r}")
+    root = task_state(read, signal.task).task.root
     if not 0 <= signal.score <= FULL:
         raise ConflictError(Reason.CONFLICT, f"a score is 0 to {FULL}")
-    root = row.body.task.root
     key = signal_key(root, signal.kind)
     before = read(key)
     if before is not None and isinstance(before.body, Score) and before.body.highest >= signal.score:

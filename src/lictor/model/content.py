@@ -3,12 +3,11 @@
 Deterministic rules only: a literal text, or a value whose form can be checked. No model, no score. A rule only ever adds a label.
 """
 
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
 Holds = Literal["card", "email", "iban", "secret"]
-HOLDS: Final[tuple[Holds, ...]] = ("card", "email", "iban", "secret")
 
 
 class ContentRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

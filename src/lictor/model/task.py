@@ -1,11 +1,15 @@
 """The unit of authority: agent + human + purpose + trusted text + budgets + expiry. Authority dies with it."""
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
 from lictor.model.contract import Contract
 from lictor.model.ids import AgentId, HumanId, TaskId
+
+MAX_DEPTH: Final = 8
+"""Links of a chain of delegation, whatever the settings say."""
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

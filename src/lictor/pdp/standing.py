@@ -4,17 +4,12 @@ A chain of delegation is as strong as its weakest link: each parent task has to 
 agent on the way registered, active and owned (RFC 8693 `act`; DELG-05, DELG-09). Refuses to know what is asked for.
 """
 
-from typing import Final
-
 from lictor.model.action import ActionRequest
 from lictor.model.agent import Agent
 from lictor.model.reasons import Reason
 from lictor.model.snapshot import Snapshot
-from lictor.model.task import TaskState, TaskStatus
+from lictor.model.task import MAX_DEPTH, TaskState, TaskStatus
 from lictor.pdp.refused import Refused
-
-MAX_DEPTH: Final = 8
-"""Links of a chain; the same bound as in the life cycle that opens children."""
 
 
 def check_agent(request: ActionRequest, snapshot: Snapshot) -> Agent:

@@ -21,6 +21,7 @@ from lictor.model.ids import AgentId, HumanId, ServerName
 from lictor.model.reasons import Reason
 from lictor.model.signal import FULL
 from lictor.pdp.facts import families
+from lictor.pdp.history import VOUCHING
 from lictor.policy.catalogue import Definitions, pin_of, read_thing
 from lictor.policy.documents import Document, convert, only_keys, read_toml, tables
 from lictor.policy.load import is_test
@@ -31,7 +32,6 @@ from lictor.policy.tomlpos import Path
 STAND_IN: Final = ServerName("_things")
 """Server of the things that test files declare; no real server can have this name."""
 ANSWERS: Final = ("allow", "deny", "needs_approval")
-_SOURCES: Final = frozenset({"task", "declared", "directory"})
 _TARGETS: Final = ("tool", "resource", "prompt", "feature", "thing")
 
 
@@ -265,10 +265,10 @@ def _origins(document: Document, path: Path, table: _CaseTable, problems: Proble
     found = {}
     for name, origin in table.origin.items():
         for source in origin.sources:
-            if source not in _SOURCES and not source.startswith("tool:"):
+            if source not in VOUCHING and not source.startswith("tool:"):
                 where = document.lines.where((*path, "origin"))
                 problems.add(
-                    where, f"{quote(source)} is no source", f"one of {', '.join(sorted(_SOURCES))}, tool:SERVER/NAME"
+                    where, f"{quote(source)} is no source", f"one of {', '.join(sorted(VOUCHING))}, tool:SERVER/NAME"
                 )
         found[name] = Origin(sources=tuple(sorted(set(origin.sources))), labels=tuple(families(origin.labels)))
     return found

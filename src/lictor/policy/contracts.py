@@ -18,13 +18,13 @@ from lictor.model.errors import CallerError
 from lictor.model.ids import AgentId
 from lictor.model.reasons import Reason
 from lictor.pdp.decide import Pdp
+from lictor.pdp.history import VOUCHING
 from lictor.pdp.origins.find import values_of_text
 from lictor.pdp.origins.forms import text_form
 
 MAX_CLAUSES: Final = 200
 MAX_BOUND: Final = 500
 """Values of one binding."""
-_SOURCES: Final = frozenset({"task", "declared", "directory"})
 _SHORT: Final = 4
 """Letters of a word of a tool's name that says nothing."""
 
@@ -179,7 +179,7 @@ def _normal_binding(entry: CatalogEntry, name: str, binding: Binding) -> Binding
     if len(binding.values) > MAX_BOUND:
         raise CallerError(Reason.TOO_MANY, f"a binding has at most {MAX_BOUND} values")
     for source in binding.sources:
-        if source not in _SOURCES and not source.startswith("tool:"):
+        if source not in VOUCHING and not source.startswith("tool:"):
             raise CallerError(Reason.INVALID_ARGUMENTS, f"{source[:80]!r} is no origin")
     forms = []
     for value in binding.values:

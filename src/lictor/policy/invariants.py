@@ -15,6 +15,7 @@ from cedarpy import PolicySet, Schema, pst, validate_policies
 from lictor.model.errors import OperatorError
 from lictor.policy.documents import Document, convert, only_keys, read_toml, tables
 from lictor.policy.guard import parse_policy_text
+from lictor.policy.names import IDENTIFIER
 from lictor.policy.problems import Problems, quote
 from lictor.policy.standing import STANDING
 
@@ -24,7 +25,6 @@ CHANGES: Final = ("raise", "lower", "add", "remove", "empty")
 BUILT_IN: Final = "built in"
 """Where a standing claim stands."""
 NO_ERRORS: Final = "no_policy_errs"
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _FACT: Final = re.compile(r"(principal|context)((?:\.[A-Za-z_][A-Za-z0-9_]*)+)", re.ASCII)
 
 
@@ -158,7 +158,7 @@ def _read(file: str, data: bytes, problems: Problems) -> tuple[tuple[Claim, ...]
             claim = read(document, name, raw, problems)
             if claim is None:
                 continue
-            if _NAME.fullmatch(name) is None or name in {known.name for known in claims}:
+            if IDENTIFIER.fullmatch(name) is None or name in {known.name for known in claims}:
                 problems.add(
                     _at(document, (kind, name)), f"{quote(name)} is taken, or not at most 64 of a-z, 0-9 and '_'"
                 )

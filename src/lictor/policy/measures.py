@@ -16,14 +16,13 @@ from lictor.model.catalog import CatalogEntry
 from lictor.model.history import Matching, Measure, Per
 from lictor.pdp.measures import matches
 from lictor.policy.documents import Document, convert, only_keys, tables
-from lictor.policy.names import CLASSES, KNOWN_TAGS
+from lictor.policy.names import CLASSES, IDENTIFIER, KNOWN_TAGS
 from lictor.policy.problems import Problems, quote
 
 MAX_MEASURES: Final = 64
 """Measures of one bundle: each is read at every decision."""
 MAX_WINDOW_MS: Final = 400 * 86_400_000
 FOREVER: Final = "forever"
-_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 _WINDOW: Final = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d)", re.ASCII)
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _VALUE: Final = re.compile(r"value:[A-Z]{3}", re.ASCII)
@@ -61,7 +60,7 @@ def read_measures(document: Document, entries: Sequence[CatalogEntry], problems:
     for name, raw in tables(document, "measures", problems).items():
         place = _Place(document, name, problems)
         table = convert(document, ("measures", name), raw, _Table, problems)
-        if not _NAME.fullmatch(name):
+        if not IDENTIFIER.fullmatch(name):
             place.fault("", "a name is at most 64 of a-z, 0-9, '_', and starts with a letter")
         if table is not None:
             found[name] = _measure(place, name, table, raw)

@@ -11,6 +11,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _TAG: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}", re.ASCII)
 _LABEL: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}(?::[a-z0-9][a-z0-9._-]{0,63})?", re.ASCII)
 _IN_HOST: Final = re.compile(r"(?:https?|wss?|ftp):/{0,2}[^/]*\*", re.ASCII | re.IGNORECASE)
+IDENTIFIER: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
+"""Names of measures, signals and claims: what policy can write behind a dot."""
 _HUMAN: Final = re.compile(r"[a-z][a-z0-9]{0,31}:[!#-\[\]-~]{1,128}", re.ASCII)
 
 MAX_SERVER: Final = 32

@@ -1,7 +1,6 @@
 """`signals.toml`: what a behavioural signal does, by kind. It can only restrict. Refuses to know who observes."""
 
-import re
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -9,9 +8,8 @@ from lictor.model.catalog import EffectClass
 from lictor.model.containment import Restriction
 from lictor.model.signal import FULL, SignalRule
 from lictor.policy.documents import Document, convert, only_keys, tables
+from lictor.policy.names import IDENTIFIER
 from lictor.policy.problems import Problems, quote
-
-_KIND: Final = re.compile(r"[a-z][a-z0-9_]{0,63}", re.ASCII)
 
 
 class _Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -34,7 +32,7 @@ def read_signals(document: Document, problems: Problems) -> dict[str, SignalRule
 def _rule(document: Document, kind: str, raw: Any, problems: Problems) -> SignalRule | None:
     path = ("signals", kind)
     where = document.lines.where(path)
-    if _KIND.fullmatch(kind) is None:
+    if IDENTIFIER.fullmatch(kind) is None:
         problems.add(where, f"{quote(kind)}: a kind is lower-case letters, digits and _")
     table = convert(document, path, raw, _Table, problems)
     if table is None:

@@ -36,7 +36,8 @@ from lictor.model.record import (
 )
 from lictor.model.snapshot import Snapshot
 from lictor.model.task import TaskState
-from lictor.pdp.decide import Pdp, decide, facts_of
+from lictor.pdp.decide import Pdp, decide
+from lictor.pdp.normalise import select_once
 from lictor.ports import Batch, Clock, Files, Ids, Payload, Receipt, RecordStore
 from lictor.service.chain import links_of, restrictions_on, scores_of
 from lictor.service.door import record_refusal
@@ -274,9 +275,11 @@ class Authorize:
 
     async def _allow(self, pdp: Pdp, attempt: "_Attempt", allow: Allow) -> Outcome:
         request = attempt.request
-        entry, _, value = facts_of(pdp, request)
-        if entry is None:
+        offering = pdp.offering(request.kind, request.server, request.name)
+        if offering is None:
             raise ConflictError(Reason.UNKNOWN_TOOL, "the catalogue entry vanished between decision and commit")
+        entry, resolved = offering.entry, attempt.snapshot.resolved
+        value = select_once(request.digest, entry, request.arguments.open(), pdp.directory, resolved).value
         execution = ExecutionId(self._ids.new("exe"))
         spent = attempt.live if attempt.snapshot.approval is not None else None
         moves = moves_after(pdp, request, attempt.snapshot)

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from lictor.lifecycle.fold import Changes, Read, fold
-from lictor.lifecycle.rows import Key, Row
+from lictor.lifecycle.fold import fold
+from lictor.lifecycle.reading import Changes, Changing, Read
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
 from lictor.model.record import encode_entry
@@ -40,12 +40,7 @@ def changes_of(batch: Batch, read: Read) -> Changes:
     Raises:
         ConflictError: the life cycles do not permit it.
     """
-    records = batch.records
-    changes: Changes = {}
-
-    def through(key: Key) -> Row | None:
-        return changes[key] if key in changes else read(key)
-
-    for record in records:
-        changes.update(fold(through, record, batch.at_ms))
-    return changes
+    now = Changing(read)
+    for record in batch.records:
+        now.changes.update(fold(now.read, record, batch.at_ms))
+    return now.changes

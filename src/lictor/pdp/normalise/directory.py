@@ -10,7 +10,6 @@ from typing import Final
 Groups = dict[str, tuple[str, ...]]
 
 _HOST_PATTERN: Final = re.compile(r"(\*\.)?[a-z0-9_.\-\[\]:]+", re.ASCII)
-_PORT: Final = re.compile(r":([0-9]+)$", re.ASCII)
 _NONE: Final[frozenset[str]] = frozenset()
 
 

@@ -5,7 +5,7 @@ Refuses to know solvers, and how an answer is shown.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import z3
 
@@ -17,8 +17,6 @@ from lictor.policy.prove.subject import Scene
 from lictor.policy.prove.symbols import View, lookup
 from lictor.policy.prove.terms import LONG, Collection, Scalar, Term, replaced, sort_of
 from lictor.policy.prove.unsupported import Unsupported
-
-_STRICTNESS: Final = ("allow", "needs_approval", "deny")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
