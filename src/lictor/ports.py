@@ -8,8 +8,22 @@ import msgspec
 from lictor.model.approval import Hold
 from lictor.model.containment import Containment
 from lictor.model.history import Member, Origin, Total
-from lictor.model.ids import ActionDigest, ExecutionId, HoldId, HumanId, InstanceId, PolicyRevision, RequestId, TaskId
+from lictor.model.identity import Proven
+from lictor.model.ids import (
+    ActionDigest,
+    AgentId,
+    ExecutionId,
+    HoldId,
+    HumanId,
+    InstanceId,
+    LeaseId,
+    PolicyRevision,
+    RequestId,
+    TaskId,
+)
+from lictor.model.lease import Credential
 from lictor.model.record import ExecutionStarted, Record
+from lictor.model.secret import Secret
 from lictor.model.task import TaskState
 
 
@@ -37,6 +51,83 @@ class Files(Protocol):
 
         What does not exist yet is resolved up to its deepest existing parent. A path that cannot be resolved for certain, or not
         in time, is left out. Raises nothing.
+        """
+        ...
+
+
+class Verifier(Protocol):
+    """Turns a token into a proved identity."""
+
+    async def verify(self, token: str, *, audience: str, now_ms: int) -> Proven:
+        """Check signature, type, issuer, audience and time of a token.
+
+        Raises:
+            CallerError: `unauthenticated`, or a more exact code; the text never repeats the token.
+        """
+        ...
+
+
+class PossessionCheck(Protocol):
+    """DPoP (RFC 9449): that the sender holds the key a token is bound to."""
+
+    def check(self, proof: str, *, method: str, url: str, token: str, now_ms: int) -> str:
+        """Check one proof, once; the key's thumbprint (`jkt:…`, as in `Proven.thumbprint`).
+
+        Raises:
+            CallerError: malformed, stale, for another request or token, or seen before.
+        """
+        ...
+
+
+class LeaseAsk(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider is asked for."""
+
+    lease: LeaseId
+    credential: Credential
+    agent: AgentId
+    human: HumanId
+    task: TaskId
+    purpose: str
+    ttl_s: int
+    """Not longer than the task lives, and not longer than the credential allows."""
+    narrow: Mapping[str, str] = {}
+    """Facts of the grant that a provider can narrow to (`repository`, `path`, …), by name."""
+    subject_token: Secret | None = None
+    """The person's own token, where a provider acts on behalf of them (RFC 8693)."""
+
+
+class Issued(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider made."""
+
+    secret: Mapping[str, Secret]
+    """Fields by name: `token`, or `username` and `password`, …"""
+    expires_at_ms: int
+    """When it dies by itself at the latest, by the provider's word."""
+    handle: str = ""
+    """Names it at the provider; goes into the record, so it is no secret."""
+    revocation: Secret | None = None
+    """What revoking needs beside the handle; kept sealed until it is done."""
+
+
+class Provider(Protocol):
+    """Makes and revokes credentials of one kind. Stateless: everything a revocation needs is in its arguments."""
+
+    async def issue(self, ask: LeaseAsk) -> Issued:
+        """Make one.
+
+        Raises:
+            UpstreamError: `effect_possible` says whether one may exist all the same; its text holds no secret.
+        """
+        ...
+
+    async def revoke(self, lease: LeaseId, credential: Credential, handle: str, revocation: Secret | None) -> None:
+        """Make it useless now, sessions that use it included. Idempotent: what is gone already is revoked.
+
+        `handle` is empty where asking was never answered: it is found by the lease's id, which `issue` puts into what it
+        makes.
+
+        Raises:
+            UpstreamError: not confirmed; it will be tried again.
         """
         ...
 

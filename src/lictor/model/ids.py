@@ -23,3 +23,4 @@ DefinitionDigest = NewType("DefinitionDigest", str)
 """`sha256:<hex>` of a tool's whole definition in canonical form: the pin."""
 PolicyRevision = NewType("PolicyRevision", str)
 """`sha256:<hex>` over the bundle's decision-relevant files."""
+LeaseId = NewType("LeaseId", str)

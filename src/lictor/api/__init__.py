@@ -1,0 +1,1 @@
+"""The HTTP API of people and applications: tasks, tokens, containment. Agents are refused here."""
