@@ -87,7 +87,7 @@ def used(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
             raise ConflictError(Reason.TASK_CLOSED, f"task {link.task.id!r} is closed")
         if at_ms >= link.task.expires_at_ms:
             raise ConflictError(Reason.TASK_EXPIRED, f"task {link.task.id!r} has expired")
-        if link.contract is not None or clause >= 0:
+        if not record.lease and (link.contract is not None or clause >= 0):
             changes |= task_changes(_spend(link, clause))
     return changes
 

@@ -7,17 +7,19 @@ close (R4), budget splitting by parallel calls (HIST).
 
 import msgspec
 
-from lictor.lifecycle import bounds, containments, measures, origins, signals
+from lictor.lifecycle import bounds, containments, leases, measures, origins, signals
 from lictor.lifecycle.reading import Changes, Changing, Read, task_changes, task_state
-from lictor.lifecycle.rows import BUNDLE_KEY, Body, Execution, Key, Pointer, Row, live_key
+from lictor.lifecycle.rows import BUNDLE_KEY, Body, Execution, Key, Pointer, Row, approval_key, live_key, revoked_key
 from lictor.lifecycle.table import EXECUTION, HOLD, TASK
 from lictor.model.approval import Hold, HoldStatus
 from lictor.model.errors import ConflictError
 from lictor.model.reasons import Reason
 from lictor.model.record import (
+    AgentChanged,
     ApprovalGiven,
     ApproverEnrolled,
     BundleActivated,
+    BundleApproved,
     ContainmentLaid,
     ContainmentLifted,
     ContentSeen,
@@ -30,6 +32,12 @@ from lictor.model.record import (
     HoldExpired,
     HoldOpened,
     HoldRefused,
+    IdentityClaimed,
+    LeaseAsked,
+    LeaseEnded,
+    LeaseEnding,
+    LeaseGiven,
+    LeaseKept,
     Record,
     RequestReceived,
     RequestRefused,
@@ -37,6 +45,8 @@ from lictor.model.record import (
     SignalRefused,
     TaskClosed,
     TaskOpened,
+    TokenIssued,
+    TokenRevoked,
     ToolQuarantined,
 )
 from lictor.model.task import TaskState, TaskStatus
@@ -51,7 +61,7 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
         ConflictError: the life cycles do not permit this record now. The reason code says which rule.
     """
     match record:
-        case RequestReceived() | RequestRefused() | DecisionMade() | HoldRefused() | ToolQuarantined():
+        case RequestReceived() | RequestRefused() | DecisionMade() | HoldRefused() | ToolQuarantined() | AgentChanged():
             return {}
         case ExecutionStarted():
             return _start(read, record, at_ms)
@@ -65,8 +75,13 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
             return _close_task(read, record)
         case SignalObserved():
             return signals.observed(read, record, at_ms)
-        case SignalRefused() | FindingOpened():
+        case SignalRefused() | FindingOpened() | IdentityClaimed():
             return {}
+        case TokenIssued():
+            _open_state(read, record.task)
+            return {}
+        case TokenRevoked():
+            return _rows(_pointer(revoked_key(record.jti), record.task, at_ms))
         case ContractSet():
             return bounds.bound(read, record)
         case ContainmentLaid():
@@ -76,7 +91,19 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
         case ApproverEnrolled():
             return _enrol(read, record, at_ms)
         case BundleActivated():
-            return _rows(_pointer(BUNDLE_KEY, record.revision, at_ms))
+            return _activate(read, record, at_ms)
+        case BundleApproved():
+            return _rows(_pointer(approval_key(record.revision), record.previous, at_ms))
+        case LeaseAsked():
+            return leases.asked(read, record, at_ms)
+        case LeaseGiven():
+            return leases.given(read, record)
+        case LeaseEnding():
+            return leases.ending(read, record)
+        case LeaseEnded():
+            return leases.ended(read, record, at_ms)
+        case LeaseKept():
+            return leases.kept(read, record)
         case HoldOpened():
             return _open_hold(read, record)
         case ApprovalGiven():
@@ -107,7 +134,16 @@ def _close_task(read: Read, record: TaskClosed) -> Changes:
     now = Changing(read)
     now.changes.update(task_changes(msgspec.structs.replace(state, status=TaskStatus(status))))
     now.changes.update(bounds.closed(now.read, record))
+    now.changes.update(leases.of_closed_task(now.read, record.task))
     return now.changes
+
+
+def _activate(read: Read, record: BundleActivated, at_ms: int) -> Changes:
+    """The bundle in force; a second person's approval of it is spent."""
+    changes: Changes = dict(_rows(_pointer(BUNDLE_KEY, record.revision, at_ms)))
+    if read(approval_key(record.revision)) is not None:
+        changes[approval_key(record.revision)] = None
+    return changes
 
 
 def _enrol(read: Read, record: ApproverEnrolled, at_ms: int) -> Changes:
@@ -200,7 +236,8 @@ def _use(state: TaskState, record: ExecutionStarted, at_ms: int) -> TaskState:
         if record.value < 0 or used > task.budget.value.get(record.currency, 0):
             raise ConflictError(Reason.BUDGET_VALUE, f"task {task.id!r} has no budget left in {record.currency!r}")
         value_used = {**value_used, record.currency: used}
-    return msgspec.structs.replace(state, calls_used=state.calls_used + 1, value_used=value_used)
+    calls = state.calls_used if record.lease else state.calls_used + 1
+    return msgspec.structs.replace(state, calls_used=calls, value_used=value_used)
 
 
 def _consume(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:

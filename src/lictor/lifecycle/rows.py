@@ -8,6 +8,7 @@ from lictor.model.approval import Hold
 from lictor.model.containment import Containment
 from lictor.model.history import Member, Origin, Taken, Total
 from lictor.model.ids import PolicyRevision
+from lictor.model.lease import Lease
 from lictor.model.record import ExecutionStarted
 from lictor.model.task import TaskState
 
@@ -41,6 +42,12 @@ class Laid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     changes: int
 
 
+class Live(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ids of what a task has that is not over yet."""
+
+    ids: tuple[str, ...]
+
+
 class Tally(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How many values of a tree of tasks are remembered, and the labels of those that were not kept."""
 
@@ -48,7 +55,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     spilled: tuple[str, ...] = ()
 
 
-Body = TaskState | Hold | Execution | Pointer | Laid | Score | Origin | Tally | Total | Member
+Body = TaskState | Hold | Execution | Pointer | Laid | Score | Origin | Tally | Total | Member | Lease | Live
 Key = tuple[str, str]
 """(kind, id). Kinds: task, hold, execution; token, secret, approver, live, bundle (pointers)."""
 
@@ -77,6 +84,7 @@ _BODIES: Final[dict[str, type[Body]]] = {
     "secret": Pointer,
     "approver": Pointer,
     "live": Pointer,
+    "revoked": Pointer,
     "bundle": Pointer,
     "containments": Laid,
     "signal": Score,
@@ -84,6 +92,8 @@ _BODIES: Final[dict[str, type[Body]]] = {
     "origins": Tally,
     "measure": Total,
     "member": Member,
+    "lease": Lease,
+    "leases": Live,
 }
 _DECODERS: Final = {kind: msgspec.json.Decoder(body) for kind, body in _BODIES.items()}
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")
@@ -109,6 +119,11 @@ def live_key(task: str, digest: str) -> Key:
     return ("live", f"{task} {digest}")
 
 
+def revoked_key(jti: str) -> Key:
+    """Key of a task token that was revoked; it points at its task."""
+    return ("revoked", jti)
+
+
 def measure_key(key: str) -> Key:
     """Key of a measure's row (`Move.key`)."""
     return ("measure", key)
@@ -121,6 +136,11 @@ def member_key(key: str, member: str) -> Key:
 
 BUNDLE_KEY: Final[Key] = ("bundle", "active")
 CONTAINMENTS_KEY: Final[Key] = ("containments", "all")
+
+
+def approval_key(revision: PolicyRevision) -> Key:
+    """Key of a second person's approval of a bundle; it points at the revision that it was compared with."""
+    return ("bundle", f"approved {revision}")
 
 
 def active_revision(row: Row | None) -> PolicyRevision | None:

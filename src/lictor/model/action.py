@@ -13,13 +13,17 @@ from lictor.model.ids import ActionDigest, AgentId, ArgumentsDigest, HumanId, Re
 
 
 class ActionKind(StrEnum):
-    """What kind of thing is asked of a server. All four are decided; none is free."""
+    """What kind of thing is asked for. All are decided; none is free."""
 
     TOOL = "tool"
     RESOURCE = "resource"
     PROMPT = "prompt"
     FEATURE = "feature"
     """Everything else the protocol carries between the two: `sampling`, `elicitation`, `roots`, `completion`, `logging`."""
+    CREDENTIAL = "credential"
+    """A credential of the broker, lent for a server."""
+    TASK = "task"
+    """That a task is opened: what is asked for is its purpose, and there is no server."""
 
 
 class SealedArguments(msgspec.Struct, frozen=True):
@@ -45,7 +49,7 @@ class SealedArguments(msgspec.Struct, frozen=True):
 
 
 class ActionRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One action, asked once. `name` is a tool or prompt name, a resource URI, or a feature."""
+    """One action, asked once. `name` is a tool or prompt name, a resource URI, a feature, a credential or a purpose."""
 
     id: RequestId
     kind: ActionKind
@@ -89,9 +93,10 @@ class ActionRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def action(self) -> str:
-        """The action's name in policy: `server/tool`, `resource:server`, `prompt:server/name`, `feature:server/feature`.
+        """The action's name in policy.
 
-        Server names hold neither `:` nor `/`, so the four forms never collide.
+        One of `server/tool`, `resource:server`, `prompt:server/name`, `feature:server/feature`, `credential:server/name` and
+        `task:open`. Server names hold neither `:` nor `/`, so the forms never collide.
         """
         return action_name(self.kind, self.server, self.name)
 
@@ -107,6 +112,10 @@ def action_name(kind: ActionKind, server: str, name: str) -> str:
             return f"prompt:{server}/{name}"
         case ActionKind.FEATURE:
             return f"feature:{server}/{name}"
+        case ActionKind.CREDENTIAL:
+            return f"credential:{server}/{name}"
+        case ActionKind.TASK:
+            return "task:open"
 
 
 def action_digest(

@@ -73,6 +73,13 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     record_queue: int = 10_000
     """Records waiting for the writer: a full queue denies instead of growing."""
 
+    # -- revocation and time -------------------------------------------------------------------------------------------
+    epoch_lease_s: float = 1.5
+    """A process acts so long on the last state that the store confirmed. The promise is 2 s (facts R4): the rest is for the
+    timer that notices, and for a server that has to be stopped."""
+    clock_skew_s: float = 2.0
+    """A clock so far behind the newest record, or off what has passed since, is believed no more (facts R15)."""
+
     def __post_init__(self) -> None:
         """Refuse a bound that bounds nothing, and bounds that contradict each other."""
         for name in self.__struct_fields__:

@@ -35,10 +35,14 @@ class Reason(StrEnum):
 
     # -- who is asking ---------------------------------------------------------------------------------------------------
     UNAUTHENTICATED = "unauthenticated"
+    ALG_NOT_ALLOWED = "alg_not_allowed"
+    CRIT_NOT_UNDERSTOOD = "crit_not_understood"
+    AUDIENCE = "audience"
     BAD_ORIGIN = "bad_origin"
     BAD_HOST = "bad_host"
     UNKNOWN_AGENT = "unknown_agent"
     AGENT_INACTIVE = "agent_inactive"
+    AGENT_NO_OWNER = "agent_no_owner"
     AGENT_REVIEW_OVERDUE = "agent_review_overdue"
     UNKNOWN_TASK = "unknown_task"
     TASK_CLOSED = "task_closed"
@@ -51,6 +55,7 @@ class Reason(StrEnum):
     UNKNOWN_RESOURCE = "unknown_resource"
     UNKNOWN_PROMPT = "unknown_prompt"
     UNKNOWN_SERVER = "unknown_server"
+    UNKNOWN_CREDENTIAL = "unknown_credential"
     TOOL_CHANGED = "tool_changed"
     TOOL_UNUSABLE = "tool_unusable"
     UNKNOWN_DESTINATION = "unknown_destination"
@@ -90,6 +95,8 @@ class Reason(StrEnum):
 
     # -- the world behind us ---------------------------------------------------------------------------------------------
     CANNOT_RECORD = "cannot_record"
+    STATE_UNCONFIRMED = "state_unconfirmed"
+    CLOCK_UNSOUND = "clock_unsound"
     UPSTREAM_DOWN = "upstream_down"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     UPSTREAM_TOO_LARGE = "upstream_too_large"
@@ -101,6 +108,7 @@ class Reason(StrEnum):
 
     # -- administration --------------------------------------------------------------------------------------------------
     BUNDLE_REFUSED = "bundle_refused"
+    BUNDLE_UNAPPROVED = "bundle_unapproved"
     CONFIG_REFUSED = "config_refused"
     LOG_DAMAGED = "log_damaged"
     CONFLICT = "conflict"

@@ -22,6 +22,7 @@ from lictor.model.ids import (
     HoldId,
     HumanId,
     InstanceId,
+    LeaseId,
     PolicyId,
     PolicyRevision,
     RequestId,
@@ -29,6 +30,7 @@ from lictor.model.ids import (
     SnapshotDigest,
     TaskId,
 )
+from lictor.model.lease import Lease
 from lictor.model.signal import Signal
 from lictor.model.task import Task
 
@@ -99,9 +101,10 @@ class HoldDenied(_Body, frozen=True, tag="approval.denied"):
 
 
 class HoldExpired(_Body, frozen=True, tag="approval.expired"):
-    """Nobody answered, or nobody came back for the answer, in time."""
+    """Nobody answered, or nobody came back for the answer, in time; or what it was for was stopped (`why`)."""
 
     hold: HoldId
+    why: str = ""
 
 
 class HoldRefused(_Body, frozen=True, tag="approval.refused"):
@@ -130,6 +133,41 @@ class TaskClosed(_Body, frozen=True, tag="privilege.task_closed"):
     by: str
 
 
+class TokenIssued(_Body, frozen=True, tag="privilege.token_issued"):
+    """A task token left the token service: who proved to be the task's agent, and by whose word."""
+
+    jti: str
+    task: TaskId
+    agent: AgentId
+    issuer: str
+    """Name of the issuer in the settings; `lictor` where a task token of ours was presented."""
+    subject: str
+    how: str
+    proof: str
+    """SHA-256 of what was presented as the proof; never the proof."""
+    expires_at_ms: int
+    thumbprint: str = ""
+    """What its sender is bound to; empty: a bearer."""
+
+
+class TokenRevoked(_Body, frozen=True, tag="privilege.token_revoked"):
+    """One task token is good for nothing any more; its task lives on."""
+
+    jti: str
+    task: TaskId
+    expires_at_ms: int
+    by: str
+
+
+class IdentityClaimed(_Body, frozen=True, tag="request.identity_claimed"):
+    """A client's header said who it is. Nobody believes it: the token says who asks."""
+
+    task: TaskId
+    header: str
+    claimed: str
+    """The value, at most 200 characters, as it came: untrusted."""
+
+
 class ContractSet(_Body, frozen=True, tag="privilege.contract_set"):
     """A task was bound, once, or its contract narrowed or confirmed."""
 
@@ -152,6 +190,43 @@ class ContainmentLifted(_Body, frozen=True, tag="privilege.containment_lifted"):
     why: str = ""
 
 
+class LeaseAsked(_Body, frozen=True, tag="privilege.lease_asked"):
+    """A credential is about to be asked for. Durable before the provider hears of it: from here on one may exist."""
+
+    lease: Lease
+
+
+class LeaseGiven(_Body, frozen=True, tag="privilege.lease_given"):
+    """The provider made it. `handle` is its name there, and no secret."""
+
+    lease: LeaseId
+    handle: str
+    expires_at_ms: int
+
+
+class LeaseEnding(_Body, frozen=True, tag="privilege.lease_ending"):
+    """What it was for is over: it is used no more, and has to be revoked."""
+
+    lease: LeaseId
+    why: str
+
+
+class LeaseEnded(_Body, frozen=True, tag="privilege.lease_ended"):
+    """It cannot be used any more: `revoked` (the provider says so), `expired` (its own life is over), `never` (none was made)."""
+
+    lease: LeaseId
+    outcome: str
+    why: str = ""
+
+
+class LeaseKept(_Body, frozen=True, tag="signal.lease_kept"):
+    """A revocation was tried in vain. It is tried again until the credential's own end (R21)."""
+
+    lease: LeaseId
+    attempts: int
+    why: str
+
+
 class ApproverEnrolled(_Body, frozen=True, tag="privilege.approver_enrolled"):
     """A person can answer holds. `secret` is the SHA-256 of the approver's token; a new enrolment replaces the old."""
 
@@ -166,6 +241,29 @@ class BundleActivated(_Body, frozen=True, tag="privilege.bundle_activated"):
     revision: PolicyRevision
     previous: PolicyRevision | None
     files: int
+
+
+class BundleApproved(_Body, frozen=True, tag="privilege.bundle_approved"):
+    """A second person looked at a change that widens what is permitted, and stands for it. Good for this change, once."""
+
+    revision: PolicyRevision
+    previous: PolicyRevision
+    """What it was compared with; with another bundle in force the approval is worth nothing."""
+    by: HumanId
+    widens: tuple[str, ...]
+    """What they were shown: each way in which it permits more, or cannot be shown not to."""
+    why: str = ""
+
+
+class AgentChanged(_Body, frozen=True, tag="privilege.agent_changed"):
+    """The registry changed. The bundle that holds the change is activated in a record of its own."""
+
+    agent: AgentId
+    what: Literal["added", "reviewed", "offboarded", "changed"]
+    by: str
+    before: str = ""
+    """SHA-256 of the agent's entry before it; empty: there was none."""
+    after: str = ""
 
 
 class ToolQuarantined(_Body, frozen=True, tag="signal.tool_quarantined"):
@@ -223,6 +321,8 @@ class ExecutionStarted(_Body, frozen=True, tag="execution.started"):
     """The measures this decision read or moves."""
     laid: int = 0
     """How often restrictions had changed when the decision read them; the commit refuses another number."""
+    lease: str = ""
+    """The lease it asks for, when it is the use of a credential: that is none of the task's calls."""
     clauses: tuple[int, ...] = ()
     """Index of the contract's clause it runs under, of the task and each of its parents; -1 without a contract."""
 
@@ -274,11 +374,21 @@ Record = (
     | HoldRefused
     | TaskOpened
     | TaskClosed
+    | TokenIssued
+    | TokenRevoked
+    | IdentityClaimed
     | ContractSet
     | ContainmentLaid
     | ContainmentLifted
+    | LeaseAsked
+    | LeaseGiven
+    | LeaseEnding
+    | LeaseEnded
+    | LeaseKept
     | ApproverEnrolled
     | BundleActivated
+    | BundleApproved
+    | AgentChanged
     | ToolQuarantined
     | SignalObserved
     | SignalRefused

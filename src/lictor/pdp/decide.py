@@ -33,6 +33,7 @@ from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
 from lictor.model.errors import CallerError
 from lictor.model.history import Measure
 from lictor.model.ids import AgentId, HumanId, PolicyId, PolicyRevision, SnapshotDigest
+from lictor.model.lease import Credential
 from lictor.model.reasons import Reason
 from lictor.model.signal import SignalRule
 from lictor.model.snapshot import Snapshot, snapshot_digest
@@ -45,28 +46,10 @@ from lictor.pdp.normalise import Destination, Directory, Value, destination_of, 
 from lictor.pdp.origins.watched import forms_of
 from lictor.pdp.refused import Refused
 from lictor.pdp.standing import check_agent, check_chain, check_task
+from lictor.pdp.verdict import Verdict
 
 Entity = tuple[str, str]
 """(type, id)."""
-
-
-class Verdict(Protocol):
-    """What the engine answered, already closed: `allowed` implies no errors and at least one permit."""
-
-    @property
-    def allowed(self) -> bool:
-        """Permitted, and nothing went wrong."""
-        ...
-
-    @property
-    def determining(self) -> tuple[PolicyId, ...]:
-        """Policies that made the answer, sorted."""
-        ...
-
-    @property
-    def errors(self) -> tuple[str, ...]:
-        """What went wrong; any makes a deny."""
-        ...
 
 
 class Engine(Protocol):
@@ -74,6 +57,12 @@ class Engine(Protocol):
 
     def evaluate(self, principal: Entity, action: str, resource: Entity, context: dict[str, Any]) -> Verdict:
         """Evaluate; never raises: an exception is an error in the verdict."""
+        ...
+
+    def for_all(
+        self, principals: tuple[Entity, ...], action: str, resource: Entity, context: dict[str, Any]
+    ) -> Verdict:
+        """Evaluate for each of several principals, as `joined` puts the answers together; never raises."""
         ...
 
     def may_permit(self, principal: Entity, action: str, resource: Entity) -> bool:
@@ -132,6 +121,8 @@ class Pdp:
     """Running totals over history, by name."""
     signals: Mapping[str, SignalRule] = field(default_factory=dict)
     """What signals restrict, by kind."""
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    """What the broker can lend, by `server/name`."""
     definitions: Mapping[tuple[ActionKind, str, str], Mapping[str, Any]] = field(default_factory=dict)
     """Pinned definitions of tools and prompts, for transports that check headers by them; no decision reads them."""
 
@@ -233,7 +224,11 @@ _UNKNOWN = {
     ActionKind.RESOURCE: Reason.UNKNOWN_RESOURCE,
     ActionKind.PROMPT: Reason.UNKNOWN_PROMPT,
     ActionKind.FEATURE: Reason.FEATURE_DENIED,
+    ActionKind.CREDENTIAL: Reason.UNKNOWN_CREDENTIAL,
+    ActionKind.TASK: Reason.UNKNOWN_TASK,
 }
+_OUTSIDE_CONTRACTS = frozenset({ActionKind.CREDENTIAL, ActionKind.TASK})
+"""A contract names actions on servers; what authority those need, and the opening itself, is for policy alone."""
 PINNED_KINDS = frozenset({ActionKind.TOOL, ActionKind.PROMPT})
 """Things that have a definition of their own, which a person looked at."""
 
@@ -258,7 +253,7 @@ def _clauses(
     arguments: dict[str, Any],
 ) -> tuple[int, ...]:
     """The clause each contract of the chain lets the request run under; empty when there is no contract."""
-    if all(link.contract is None for link in chain):
+    if request.kind in _OUTSIDE_CONTRACTS or all(link.contract is None for link in chain):
         return ()
     named = {name: forms_of(watch, arguments) for name, watch in entry.watch.items()}
     found = []
@@ -326,27 +321,12 @@ def _policy(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, digest: Snapsh
     return _deny(pdp, request, digest, reason, policies=first.determining)
 
 
-@dataclass(frozen=True, slots=True)
-class _Together:
-    """The answers for every principal of a chain, joined: allowed by all, and every error of any."""
-
-    allowed: bool
-    determining: tuple[PolicyId, ...]
-    errors: tuple[str, ...]
-
-
 def _evaluate(pdp: Pdp, request: ActionRequest, ready: _Ready, context: dict[str, Any]) -> Verdict:
     """Policy for every agent of the chain: a child can never do what its parent may not (DESIGN section 4)."""
     action, resource = request.action, ready.offering.resource
     if len(ready.principals) == 1:
         return pdp.engine.evaluate(ready.principals[0], action, resource, context)
-    verdicts = [pdp.engine.evaluate(principal, action, resource, context) for principal in ready.principals]
-    refusing = [verdict for verdict in verdicts if not verdict.allowed] or verdicts
-    return _Together(
-        allowed=all(verdict.allowed for verdict in verdicts),
-        determining=tuple(sorted({policy for verdict in refusing for policy in verdict.determining})),
-        errors=tuple(error for verdict in verdicts for error in verdict.errors),
-    )
+    return pdp.engine.for_all(ready.principals, action, resource, context)
 
 
 def _contained(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, ready: _Ready, decision: Decision) -> Decision:

@@ -10,6 +10,7 @@ from lictor.model.catalog import CatalogEntry
 from lictor.model.content import ContentRule
 from lictor.model.history import Measure
 from lictor.model.ids import AgentId, HumanId, PolicyRevision
+from lictor.model.lease import Credential
 from lictor.model.signal import SignalRule
 from lictor.pdp.normalise import Directory
 from lictor.policy.text import ParsedPolicy
@@ -41,3 +42,4 @@ class Bundle:
     content_rules: tuple[ContentRule, ...] = ()
     measures: Mapping[str, Measure] = field(default_factory=dict)
     signals: Mapping[str, SignalRule] = field(default_factory=dict)
+    credentials: Mapping[str, Credential] = field(default_factory=dict)

@@ -22,6 +22,7 @@ from lictor.model.reasons import Reason
 from lictor.model.signal import FULL
 from lictor.pdp.facts import families
 from lictor.pdp.history import VOUCHING
+from lictor.policy.authority import NO_SERVER
 from lictor.policy.catalogue import Definitions, pin_of, read_thing
 from lictor.policy.documents import Document, convert, only_keys, read_toml, tables
 from lictor.policy.load import is_test
@@ -32,7 +33,10 @@ from lictor.policy.tomlpos import Path
 STAND_IN: Final = ServerName("_things")
 """Server of the things that test files declare; no real server can have this name."""
 ANSWERS: Final = ("allow", "deny", "needs_approval")
-_TARGETS: Final = ("tool", "resource", "prompt", "feature", "thing")
+_TARGETS: Final = ("tool", "resource", "prompt", "feature", "credential", "opens", "thing")
+
+
+_NAMED: Final = (ActionKind.TOOL, ActionKind.PROMPT, ActionKind.FEATURE, ActionKind.CREDENTIAL)
 
 
 class _Uri(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -67,6 +71,9 @@ class _CaseTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     resource: _Uri | None = None
     prompt: str = ""
     feature: str = ""
+    credential: str = ""
+    opens: str = ""
+    """The purpose of a task that is opened."""
     thing: str = ""
     arguments: dict[str, Any] = {}
     labels: tuple[str, ...] = ()
@@ -287,8 +294,10 @@ def _target(table: _CaseTable) -> tuple[ActionKind, str, str, dict[str, Any]]:
         return ActionKind.RESOURCE, table.resource.server, table.resource.uri, {"uri": table.resource.uri}
     if table.thing:
         return ActionKind.TOOL, STAND_IN, table.thing, table.arguments
-    kind = ActionKind.TOOL if table.tool else ActionKind.PROMPT if table.prompt else ActionKind.FEATURE
-    server, _, name = (table.tool or table.prompt or table.feature).partition("/")
+    if table.opens:
+        return ActionKind.TASK, NO_SERVER, table.opens, table.arguments
+    kind = next(kind for kind in _NAMED if getattr(table, kind.value))
+    server, _, name = getattr(table, kind.value).partition("/")
     return kind, server, name, table.arguments
 
 

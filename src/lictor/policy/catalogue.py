@@ -195,6 +195,8 @@ def _name_problem(kind: ActionKind, name: str) -> str:
             return "" if name in FEATURES else f"unknown feature; known: {', '.join(FEATURES)}"
         case ActionKind.TOOL | ActionKind.PROMPT:
             return thing_problem(name)
+        case ActionKind.CREDENTIAL | ActionKind.TASK:
+            return "this does not stand in a catalogue"
 
 
 def _check_pin(document: Document, path: Path, pin: str, definition: dict[str, Any] | None, problems: Problems) -> None:

@@ -14,6 +14,7 @@ from lictor.pdp.decide import Entity
 from lictor.pdp.facts import COMMON_CONTEXT
 from lictor.pdp.history import HISTORY_CONTEXT, measures_context
 from lictor.pdp.shapes import Fields, cedar_type, quoted
+from lictor.policy.authority import AUTHORITY, OPENING_OF_TASK, USE_OF_CREDENTIAL
 from lictor.policy.names import CLASSES, KINDS, KNOWN_TAGS
 from lictor.policy.toolschema import shape_of
 
@@ -25,12 +26,16 @@ entity Tool in [Server];
 entity Resource in [Server];
 entity Prompt in [Server];
 entity Feature in [Server];
+entity Credential in [Server];
+entity Purpose;
 """
 RESOURCE_TYPE: Final[Mapping[ActionKind, str]] = {
     ActionKind.TOOL: "Tool",
     ActionKind.RESOURCE: "Resource",
     ActionKind.PROMPT: "Prompt",
     ActionKind.FEATURE: "Feature",
+    ActionKind.CREDENTIAL: "Credential",
+    ActionKind.TASK: "Purpose",
 }
 KIND_GROUP: Final[Mapping[ActionKind, str]] = dict(zip(RESOURCE_TYPE, KINDS, strict=True))
 PHANTOM: Final = "lictor:nothing"
@@ -59,7 +64,7 @@ class ActionType:
 
 def resource_of(entry: CatalogEntry) -> Entity:
     """The entity a thing is in policy: `Tool::"server/tool"` and so on; a resource is its catalogue entry."""
-    return RESOURCE_TYPE[entry.kind], f"{entry.server}/{entry.name}"
+    return RESOURCE_TYPE[entry.kind], entry.name if entry.kind is ActionKind.TASK else f"{entry.server}/{entry.name}"
 
 
 def arguments_schema(entry: CatalogEntry, definition: Mapping[str, Any] | None) -> dict[str, Any] | bool | None:
@@ -78,6 +83,10 @@ def arguments_schema(entry: CatalogEntry, definition: Mapping[str, Any] | None) 
             return _strings({"uri": True})
         case ActionKind.FEATURE:
             return True
+        case ActionKind.CREDENTIAL:
+            return USE_OF_CREDENTIAL
+        case ActionKind.TASK:
+            return OPENING_OF_TASK
 
 
 def action_type(entry: CatalogEntry, definition: Mapping[str, Any] | None, measures: Iterable[str] = ()) -> ActionType:
@@ -89,7 +98,7 @@ def action_type(entry: CatalogEntry, definition: Mapping[str, Any] | None, measu
     return ActionType(
         name=action_name(entry.kind, entry.server, entry.name),
         kind=entry.kind,
-        groups=(entry.effect.value, KIND_GROUP[entry.kind], *entry.tags),
+        groups=_groups_of(entry),
         shape=shape_of(arguments_schema(entry, definition)),
         measures=tuple(sorted(measures)),
     )
@@ -113,12 +122,18 @@ def schema_text(actions: Iterable[ActionType], *, phantoms: bool = False) -> str
 def _phantoms(actions: Sequence[ActionType], tags: Sequence[str]) -> Iterable[ActionType]:
     measures = actions[0].measures if actions else ()
     used = {(group, action.kind) for action in actions for group in action.groups}
-    for group in (*CLASSES, *tags):
-        for kind in ActionKind:
+    for kind in ActionKind:
+        for group in (KIND_GROUP[kind],) if kind in AUTHORITY else (*CLASSES, *tags):
             if (group, kind) not in used:
                 name = f"{PHANTOM} {kind.value} {group}"
-                groups = (group, KIND_GROUP[kind])
+                groups = tuple(dict.fromkeys((group, KIND_GROUP[kind])))
                 yield ActionType(name=name, kind=kind, groups=groups, shape=Fields({}), measures=measures)
+
+
+def _groups_of(entry: CatalogEntry) -> tuple[str, ...]:
+    """What is about authority itself is in no effect class: a permit for everything that reads lends no credential."""
+    kind = KIND_GROUP[entry.kind]
+    return (kind,) if entry.kind in AUTHORITY else (entry.effect.value, kind, *entry.tags)
 
 
 def _prompt_schema(arguments: object) -> dict[str, Any]:

@@ -65,6 +65,7 @@ def compile_bundle(bundle: Bundle) -> Pdp:
         definitions=bundle.definitions,
         measures=bundle.measures,
         signals=bundle.signals,
+        credentials=bundle.credentials,
         exact=exact,
         prefixes={server: tuple(sorted(found, key=_longest_first)) for server, found in prefixes.items()},
         engine=engine,
@@ -105,8 +106,11 @@ def bundle_actions(bundle: Bundle) -> list[ActionType]:
 def entities(bundle: Bundle) -> list[dict[str, Any]]:
     """Every entity there is, as Cedar JSON: agents, their groups, servers, things. Actions come from the schema."""
     groups = sorted({group for agent in bundle.agents.values() for group in agent.groups})
-    servers = sorted({entry.server for entry in bundle.entries})
-    things = [_entity(resource_of(entry), parents=[("Server", entry.server)]) for entry in bundle.entries]
+    servers = sorted({entry.server for entry in bundle.entries if entry.server})
+    things = [
+        _entity(resource_of(entry), parents=[("Server", entry.server)] if entry.server else ())
+        for entry in bundle.entries
+    ]
     return [
         *(_entity(("AgentGroup", group)) for group in groups),
         *(_agent(agent) for agent in bundle.agents.values()),

@@ -16,7 +16,7 @@ from lictor.model.catalog import CatalogEntry
 from lictor.pdp.engine import slicing
 from lictor.pdp.engine.slicing import Key, Keys, scope_keys
 from lictor.policy.bundle import Bundle
-from lictor.policy.cedarschema import ActionType, resource_of, schema_text
+from lictor.policy.cedarschema import RESOURCE_TYPE, ActionType, resource_of, schema_text
 from lictor.policy.compile import bundle_actions
 from lictor.policy.lintplaces import PLACE_RULES
 from lictor.policy.lintrules import RULES, Known, Severity
@@ -138,11 +138,11 @@ def _rules(bundle: Bundle, trees: Mapping[str, pst.Template]) -> Iterator[Findin
 
 
 def _known(bundle: Bundle) -> Known:
-    entities: dict[str, set[str]] = {name: set() for name in ("Tool", "Resource", "Prompt", "Feature")}
+    entities: dict[str, set[str]] = {name: set() for name in RESOURCE_TYPE.values()}
     for entry in bundle.entries:
         type_, id_ = resource_of(entry)
         entities[type_].add(id_)
-    entities["Server"] = {entry.server for entry in bundle.entries}
+    entities["Server"] = {entry.server for entry in bundle.entries if entry.server}
     entities["Agent"] = set(bundle.agents)
     entities["AgentGroup"] = {group for agent in bundle.agents.values() for group in agent.groups}
     return Known(

@@ -14,12 +14,15 @@ from lictor.model.content import ContentRule
 from lictor.model.errors import OperatorError
 from lictor.model.history import Measure
 from lictor.model.ids import HumanId, PolicyRevision, ServerName
+from lictor.model.lease import Credential
 from lictor.model.reasons import Reason
 from lictor.model.signal import SignalRule
 from lictor.pdp.normalise import Directory
+from lictor.policy.authority import credential_entries, purpose_entries
 from lictor.policy.bundle import Bundle
 from lictor.policy.catalogue import Catalogue, Definitions, read_catalogue, read_definitions
 from lictor.policy.contentrules import read_content_rules
+from lictor.policy.credentials import read_credentials
 from lictor.policy.documents import read_json, read_toml
 from lictor.policy.measures import read_measures
 from lictor.policy.names import server_problem
@@ -30,13 +33,14 @@ from lictor.policy.text import ParsedPolicy
 
 AGENTS: Final = "agents.toml"
 APPROVERS: Final = "approvers.toml"
+CREDENTIALS: Final = "credentials.toml"
 DIRECTORY: Final = "directory.toml"
 INVARIANTS: Final = "invariants.toml"
 LABELS: Final = "labels.toml"
 MEASURES: Final = "measures.toml"
 SIGNALS: Final = "signals.toml"
 SETTINGS: Final = "lictor.toml"
-_SINGLE: Final = frozenset({AGENTS, APPROVERS, DIRECTORY, INVARIANTS, LABELS, MEASURES, SETTINGS, SIGNALS})
+_SINGLE: Final = frozenset({AGENTS, APPROVERS, CREDENTIALS, DIRECTORY, INVARIANTS, LABELS, MEASURES, SETTINGS, SIGNALS})
 _CATALOGUE: Final = re.compile(r"catalog/([^/]+?)(\.definitions\.json|\.toml)")
 _POLICY: Final = re.compile(r"policies/[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.cedar", re.ASCII)
 _TESTS: Final = re.compile(r"tests/[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.toml", re.ASCII)
@@ -106,17 +110,19 @@ def load_bundle(files: Mapping[str, bytes], policies: Sequence[ParsedPolicy]) ->
     content_rules = _content_rules(files, catalogue, problems)
     measures = _measures(files, catalogue, problems)
     signals = _signals(files, problems)
+    credentials = _credentials(files, catalogue, problems)
     _check_unique(policies, problems)
     problems.raise_if_any()
     if not policies:
         raise BundleRefused(
             [Problem("policies", "there is no policy", "add at least one permit to policies/")], Reason.NO_POLICY
         )
+    entries = (*catalogue.entries, *purpose_entries(people.purposes), *credential_entries(credentials.values()))
     return Bundle(
         revision=revision_of(files),
         files={path: files[path] for path in sorted(files) if decides(path)},
         policies=tuple(sorted(policies, key=lambda policy: policy.id)),
-        entries=tuple(sorted(catalogue.entries, key=lambda entry: (entry.server, entry.kind, entry.name))),
+        entries=tuple(sorted(entries, key=lambda entry: (entry.server, entry.kind, entry.name))),
         definitions=definitions,
         agents=dict(people.agents),
         purposes=people.purposes,
@@ -128,6 +134,7 @@ def load_bundle(files: Mapping[str, bytes], policies: Sequence[ParsedPolicy]) ->
         content_rules=content_rules,
         measures=measures,
         signals=signals,
+        credentials=credentials,
     )
 
 
@@ -167,6 +174,12 @@ def _measures(files: Mapping[str, bytes], catalogue: Catalogue, problems: Proble
 def _signals(files: Mapping[str, bytes], problems: Problems) -> dict[str, SignalRule]:
     document = read_toml(SIGNALS, files[SIGNALS], problems) if SIGNALS in files else None
     return read_signals(document, problems) if document else {}
+
+
+def _credentials(files: Mapping[str, bytes], catalogue: Catalogue, problems: Problems) -> dict[str, Credential]:
+    document = read_toml(CREDENTIALS, files[CREDENTIALS], problems) if CREDENTIALS in files else None
+    servers = frozenset(entry.server for entry in catalogue.entries)
+    return read_credentials(document, servers, problems) if document else {}
 
 
 def _content_rules(files: Mapping[str, bytes], catalogue: Catalogue, problems: Problems) -> tuple[ContentRule, ...]:

@@ -21,7 +21,7 @@ MAX_THING: Final = 256
 MAX_URI: Final = 2048
 
 CLASSES: Final = ("read", "write", "destructive")
-KINDS: Final = ("tool.call", "resource.read", "prompt.get", "feature.use")
+KINDS: Final = ("tool.call", "resource.read", "prompt.get", "feature.use", "credential.use", "task.open")
 KNOWN_TAGS: Final = ("communicates", "executes", "spends")
 """Tags that policy may always name, whether or not something has them yet."""
 KNOWN_LABELS: Final = ("confidential", "untrusted")

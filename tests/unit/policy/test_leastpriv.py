@@ -98,7 +98,7 @@ def test_what_nobody_used_is_gone():
     """Entries, definitions and permits; and the entries that stay are those that were reviewed."""
     bundle = world_bundle()
     _, made = draft(bundle, [READ, FETCH])
-    assert {entry.name for entry in made.entries} == {"read_file", "fetch"}
+    assert {entry.name for entry in made.entries if entry.server} == {"read_file", "fetch"}
     assert all(entry in bundle.entries for entry in made.entries)
     assert {kind for kind, _, _ in made.definitions} == {ActionKind.TOOL}
     assert {policy.effect for policy in made.policies} == {"permit", "forbid"}

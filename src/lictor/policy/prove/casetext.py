@@ -16,9 +16,11 @@ from lictor.model.decision import Allow, NeedsApproval
 from lictor.model.errors import LictorError
 from lictor.model.ids import AgentId, HumanId
 from lictor.pdp.decide import decide
+from lictor.policy.authority import AUTHORITY
 from lictor.policy.bundle import Bundle
 from lictor.policy.casefiles import read_suites
 from lictor.policy.cases import facts_of_case, suite_pdp
+from lictor.policy.cedarschema import KIND_GROUP, resource_of
 from lictor.policy.names import CLASSES, human_problem, name_problem
 from lictor.policy.prove.constants import datetime_of
 from lictor.policy.prove.replay import Answer
@@ -96,10 +98,12 @@ def _with_agent(bundle: Bundle, asked: Asked) -> tuple[Bundle, str, str]:
 def _target(subject: Subject, asked: Asked) -> tuple[str, str, CatalogEntry | None] | None:
     """Lines before the case, the case's target line, and the catalogue's entry."""
     for entry in subject.house.entries.get(asked.action, ()):
-        if asked.resource[1] != f"{entry.server}/{entry.name}":
+        if asked.resource != resource_of(entry):
             continue
         match entry.kind:
-            case ActionKind.TOOL | ActionKind.PROMPT | ActionKind.FEATURE:
+            case ActionKind.TASK:
+                return "", f"opens = {_toml(entry.name)}", entry
+            case ActionKind.TOOL | ActionKind.PROMPT | ActionKind.FEATURE | ActionKind.CREDENTIAL:
                 return "", f"{entry.kind.value} = {_toml(f'{entry.server}/{entry.name}')}", entry
             case ActionKind.RESOURCE:
                 uri = entry.name.replace("*", "any")
@@ -107,6 +111,8 @@ def _target(subject: Subject, asked: Asked) -> tuple[str, str, CatalogEntry | No
     if subject.house.entries.get(asked.action):
         return None
     groups = next(one.groups for one in subject.environments if one.action == asked.action)
+    if any(KIND_GROUP[kind] in groups for kind in AUTHORITY):
+        return None
     effect = next((name for name in CLASSES if name in groups), asked.context["effect"]["class"])
     tags = sorted(name for name in groups if name not in CLASSES and "." not in name)
     lines = [f"[things.{_THING}]", f"effect = {_toml(effect)}"]
