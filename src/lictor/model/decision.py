@@ -47,8 +47,3 @@ class NeedsApproval(_Answer, frozen=True, kw_only=True, tag="needs_approval"):
 
 
 Decision = Allow | Deny | NeedsApproval
-
-
-def encode_decision(decision: Decision) -> bytes:
-    """Canonical bytes of a decision: what replay compares."""
-    return msgspec.json.encode(decision, order="sorted")

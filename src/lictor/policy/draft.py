@@ -88,29 +88,6 @@ class _Work:
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
-def draft_catalogue(
-    server: str,
-    lists: Mapping[str, Sequence[Json]],
-    existing: Mapping[str, str],
-    *,
-    accept: Collection[str] = (),
-) -> Draft:
-    """`merge_draft` for files by name.
-
-    Args:
-        server: the server's name.
-        lists: what it listed: `tools`, `prompts`, `resources`, `templates`; any may be missing.
-        existing: `<server>.toml` and `<server>.definitions.json` as they are; missing or empty where there is none.
-        accept: as in `merge_draft`.
-
-    Raises:
-        OperatorError: as `merge_draft`.
-    """
-    listing = Listing(**{kind: lists.get(kind, ()) for kind in ("tools", "prompts", "resources", "templates")})
-    definitions = existing.get(f"{server}.definitions.json", "").encode()
-    return merge_draft(existing.get(f"{server}.toml", ""), definitions, server, listing, accept=accept)
-
-
 def draft_server(server: str, listing: Listing) -> Draft:
     """Draft a server that has no catalogue yet.
 

@@ -90,11 +90,6 @@ def unique(policies: Iterable[ParsedPolicy]) -> tuple[ParsedPolicy, ...]:
     return tuple(found.values())
 
 
-def policies_by_id(policies: Iterable[ParsedPolicy]) -> dict[PolicyId, Mapping[str, Any]]:
-    """What the engine is built from."""
-    return {policy.id: policy.json for policy in unique(policies)}
-
-
 def _statement(file: str, statements: tuple[Statement, ...], position: str) -> tuple[int, Statement]:
     match = _POSITION.fullmatch(position)
     if match is None or int(match[1]) >= len(statements):

@@ -126,11 +126,6 @@ def render(text: str) -> str:
     return "".join(token.text for token in _tokens(text, hidden))
 
 
-def as_html_tokens(text: str) -> list[tuple[str, str]]:
-    """The rendering as (kind, text) pairs for a template, which escapes the text and styles the kind."""
-    return [(token.kind.value, token.text) for token in show(text).tokens]
-
-
 def clip(shown: Shown, limit: int, *, open_with: str) -> Shown:
     """Head and tail of a long rendering, with a notice between them that content cannot imitate.
 

@@ -91,16 +91,6 @@ def _is_sentinel(value: str) -> bool:
 # -- checking ----------------------------------------------------------------------------------------------------------
 
 
-def declared_version(headers: Headers, message: Message) -> str | None:
-    """The protocol version that header and body agree on; None when neither names one (a legacy `initialize`).
-
-    Raises:
-        CallerError: HEADER_MISMATCH when they differ, or when one is missing that the version demands (case MCPH-08: no
-            way back to a version without these checks); DUPLICATE_HEADER.
-    """
-    return _version(_mcp_headers(headers), message)
-
-
 def check_agreement(headers: Headers, message: Message, *, header_params: HeaderParams) -> None:
     """Refuse a message whose headers say something else than its body.
 

@@ -127,16 +127,6 @@ def parse_upstream(parsed: Parsed, *, effect_possible: bool) -> Message:
         ) from error
 
 
-def recover_id(value: JsonValue) -> MessageId | None:
-    """The id to answer a refused message with, or None when it has none that may be echoed."""
-    if not isinstance(value, dict) or "id" not in value:
-        return None
-    try:
-        return _id(value["id"])
-    except CallerError:
-        return None
-
-
 def check_params(method: str, params: Mapping[str, JsonValue]) -> None:
     r"""Refuse look-alikes of the members that decide what is done, and mistyped ones. Other unknown members may pass.
 

@@ -8,7 +8,7 @@ import pytest
 from bundles import files
 from lictor.model.catalog import EffectClass
 from lictor.policy.compile import compile_bundle, parse_guarded
-from lictor.policy.draft import Listing, draft_catalogue, draft_server, merge_draft
+from lictor.policy.draft import Listing, draft_server, merge_draft
 from lictor.policy.load import load_bundle
 from lictor.policy.problems import BundleRefused
 
@@ -127,12 +127,3 @@ def test_broken_files_and_names_are_refused():
         merge_draft("[tools", b"", "web", LISTING)
     with pytest.raises(BundleRefused):
         merge_draft("", b"[]", "web", LISTING)
-
-
-def test_files_by_name():
-    """What a command reads and writes."""
-    first = draft_catalogue("web", {"tools": LISTING.tools}, {})
-    assert set(first.files) == {"web.toml", "web.definitions.json"}
-    again = draft_catalogue("web", {"tools": LISTING.tools}, first.files)
-    assert again.files == first.files
-    assert again.added == ()

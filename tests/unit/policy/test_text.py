@@ -5,10 +5,9 @@ import json
 import pytest
 
 from lictor.model.errors import OperatorError
-from lictor.model.ids import PolicyId
 from lictor.model.reasons import Reason
 from lictor.policy.guard import parse_policy_text
-from lictor.policy.text import parse_policies, policies_by_id, unique
+from lictor.policy.text import parse_policies, unique
 
 TWO = """// rules
 @id("team/one") @owner("ops") @flag
@@ -39,7 +38,6 @@ def test_policies_have_id_effect_place_and_text():
     assert one.text == '@id("team/one") @owner("ops") @flag\npermit(principal, action, resource);'
     assert (two.id, two.effect, two.line) == ("two.b-c_D", "forbid", 5)
     assert two.text.endswith('"; @id" };')
-    assert policies_by_id((one, two)) == {PolicyId("team/one"): one.json, PolicyId("two.b-c_D"): two.json}
 
 
 def test_order_is_the_files_order_past_ten():

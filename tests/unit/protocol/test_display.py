@@ -6,7 +6,7 @@ import pyte
 import pytest
 
 from lictor.protocol.confusables import skeleton
-from lictor.protocol.display import TokenKind, as_html_tokens, clip, render, show
+from lictor.protocol.display import TokenKind, clip, render, show
 from lictor.protocol.display_frame import AGENT_MARK, Field, cells, frame
 from lictor.protocol.display_hosts import host_display
 
@@ -56,7 +56,6 @@ def test_rendering(text: str, expected: str) -> None:
     """Each deceit is written out in its notation; ordinary text stays as it is."""
     assert show(text).text == expected
     assert render(text) == expected
-    assert "".join(part for _, part in as_html_tokens(text)) == expected
 
 
 def test_four_hundred_blank_lines_do_not_push_the_payload_away() -> None:

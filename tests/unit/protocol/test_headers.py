@@ -10,7 +10,6 @@ from lictor.model.errors import CallerError, UpstreamError
 from lictor.model.reasons import Reason
 from lictor.protocol.headers import (
     check_agreement,
-    declared_version,
     decode_value,
     encode_value,
     header_params,
@@ -138,13 +137,6 @@ def test_older_versions_may_not_lie_either() -> None:
     """A header that nobody asked for still has to be true."""
     assert refused(fields(NAME, version="2025-11-25"), call("x", None)) is Reason.HEADER_MISMATCH
     assert refused(fields(("Mcp-Method", "x"), version=None), Notification("y", {})) is Reason.HEADER_MISMATCH
-
-
-def test_the_version_both_name() -> None:
-    """One answer for the era of a message."""
-    assert declared_version(fields(), call()) == NOW
-    assert declared_version(fields(version="2025-11-25"), call(version=None)) == "2025-11-25"
-    assert declared_version(fields(version=None), call(version=None)) is None
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ from lictor.protocol.jsonrpc import (
     parse_message,
     parse_upstream,
     raw_member,
-    recover_id,
     splice,
 )
 
@@ -124,14 +123,6 @@ def test_a_huge_id_is_refused_even_from_a_lenient_reader() -> None:
             read_upstream(b'{"jsonrpc":"2.0","id":9007199254740992,"result":{}}', LIMITS, effect_possible=False),
             effect_possible=False,
         )
-
-
-def test_the_id_of_a_refused_message_is_recovered_if_it_is_one() -> None:
-    """So that the refusal can be correlated; nothing else is echoed."""
-    assert recover_id({"id": 7, "Method": "x"}) == 7
-    assert recover_id({"id": "a"}) == "a"
-    for bad in ({}, {"id": None}, {"id": True}, {"id": 1.0}, {"id": []}, [{"id": 1}], "id", None):
-        assert recover_id(bad) is None
 
 
 LOOKALIKES = [
