@@ -43,8 +43,9 @@ WHAT = """\
 One call is everything between the sealed request and the answer: `Authorize` gathers the task, its two parents (a chain of three
 agents), contracts of all three with bound values and origins, four measures (one distinct by destination, one on success), the
 origins of two watched arguments among the remembered values, labels, a signal, and a restriction on somebody else; the snapshot is
-encoded and digested; path, destination and value are normalised; policy is asked once for each agent of the chain, with policies that
-read all of these. 64 different requests take turns. *Alone* is the same call by an agent whom nobody delegated to: policy is asked once.
+encoded and digested; path, destination and value are normalised; policy answers for each agent of the chain, with policies that
+read all of these and the autonomy of each agent, which differs. A thousand different requests to 64 places take turns, so that what
+is worked out once for an action is worked out each time. *Alone* is the same call by an agent whom nobody delegated to.
 Not in it: the resolving of links on a disk, and the commit (section store). Rows are warm: nobody else commits in between. Earlier events
 were started and ended in these stores through the real life cycle, without the records of requests and decisions."""
 
@@ -81,8 +82,8 @@ class Pasts:
 
 
 def turns(asking: Asking, task: str = "task_leaf") -> Callable[[], object]:
-    """One decision after another, a millisecond apart, 64 requests in turn."""
-    asked = itertools.cycle([request(task, place) for place in range(64)])
+    """One decision after another, a millisecond apart; no two of a thousand requests are the same, to 64 places."""
+    asked = itertools.cycle([request(task, place) for place in range(1_000)])
 
     def once() -> object:
         asking.clock.at_ms += 1

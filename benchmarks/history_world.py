@@ -127,9 +127,10 @@ def bundle(size: int) -> Pdp:
     """So many policies of `decisions.policy`, and those above that read the facts of this one."""
     many = max(3, size // 100)
     tools = [TOOL, *({"name": f"t{i}", "description": "d", "inputSchema": PLAIN} for i in range(1, many))]
-    agents = "".join(f'[agents.a{i}]\nowner="o"\nreview_by=2099-01-01\n' for i in range(many))
+    agents = "".join(f'[agents.a{i}]\nowner="o"\nreview_by=2099-01-01\nautonomy={i % 4}\n' for i in range(many))
     base = "".join(
-        f'@id("base{n}") @owner("os:x") @reason("r")\npermit (principal == Agent::"{agent}", action == Action::"x/t0", resource);\n'
+        f'@id("base{n}") @owner("os:x") @reason("r")\npermit (principal == Agent::"{agent}", action == Action::"x/t0", resource)\n'
+        "when { principal.autonomy < 3 && context.measures.calls_hour <= 100000000 };\n"
         for n, agent in enumerate(AGENTS)
     )
     entries = [f'[tools.{t["name"]}]\neffect="read"\npin="{pin_of(t)}"\n' for t in tools]
@@ -234,7 +235,7 @@ def request(task: str = "task_leaf", place: int = 0, agent: AgentId = AGENTS[0])
         name="t0",
         arguments=SealedArguments.seal(
             {
-                "text": "lorem ipsum " * 30,
+                "text": "lorem ipsum " * 30 + str(place // 64),
                 "url": f"https://h{place % 64}.places.example/v1/orders",
                 "to": "bob@partner.example",
                 "iban": "DE89 3704 0044 0532 0130 00",

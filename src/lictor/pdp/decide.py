@@ -25,6 +25,7 @@ from typing import Any, Final, Protocol
 
 from lictor.model.action import ActionKind, ActionRequest, action_name
 from lictor.model.agent import Agent
+from lictor.model.application import Application
 from lictor.model.approval import Approval
 from lictor.model.catalog import CatalogEntry
 from lictor.model.containment import Restriction
@@ -32,6 +33,7 @@ from lictor.model.content import Content
 from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
 from lictor.model.errors import CallerError
 from lictor.model.history import Measure
+from lictor.model.identity import Proof
 from lictor.model.ids import AgentId, HumanId, PolicyId, PolicyRevision, SnapshotDigest
 from lictor.model.lease import Credential
 from lictor.model.reasons import Reason
@@ -43,7 +45,7 @@ from lictor.pdp.contract import clause_of
 from lictor.pdp.history import history_facts
 from lictor.pdp.measures import Asked, values_of
 from lictor.pdp.normalise import Destination, Directory, Value, destination_of, select_once, value_of
-from lictor.pdp.origins.watched import forms_of
+from lictor.pdp.origins.watched import forms_once
 from lictor.pdp.refused import Refused
 from lictor.pdp.standing import check_agent, check_chain, check_task
 from lictor.pdp.verdict import Verdict
@@ -93,6 +95,8 @@ class Approvers:
     groups_of: Mapping[HumanId, tuple[str, ...]]
     four_eyes: bool
     """The approver must not be the human behind the task."""
+    operators: frozenset[str] = frozenset()
+    """Groups of those who may loosen what was restricted and run the control plane; empty: nobody over the network."""
 
     @property
     def groups(self) -> frozenset[str]:
@@ -123,6 +127,10 @@ class Pdp:
     """What signals restrict, by kind."""
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     """What the broker can lend, by `server/name`."""
+    applications: Mapping[str, Application] = field(default_factory=dict)
+    """Who may open tasks beside people, by name; no decision reads it."""
+    proofs: Mapping[AgentId, tuple[Proof, ...]] = field(default_factory=dict)
+    """Ways agents prove themselves over the network: for doors. No decision reads it, and no snapshot carries it."""
     definitions: Mapping[tuple[ActionKind, str, str], Mapping[str, Any]] = field(default_factory=dict)
     """Pinned definitions of tools and prompts, for transports that check headers by them; no decision reads them."""
 
@@ -255,7 +263,7 @@ def _clauses(
     """The clause each contract of the chain lets the request run under; empty when there is no contract."""
     if request.kind in _OUTSIDE_CONTRACTS or all(link.contract is None for link in chain):
         return ()
-    named = {name: forms_of(watch, arguments) for name, watch in entry.watch.items()}
+    named = forms_once(request.digest, entry.watch, arguments)
     found = []
     for link in chain:
         if link.contract is None:
@@ -334,7 +342,9 @@ def _contained(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, ready: _Rea
     if isinstance(decision, Deny):
         return decision
     effect = ready.offering.entry.effect
-    restrictions = containment.restrictions(snapshot.containments, pdp.signals.values(), snapshot.signals, effect)
+    # Signals are about a task: one that is not open yet can have none, so that a needed one is not missing either.
+    rules = () if request.kind is ActionKind.TASK else pdp.signals.values()
+    restrictions = containment.restrictions(snapshot.containments, rules, snapshot.signals, effect)
     if containment.forbids(restrictions, effect):
         return _deny(pdp, request, decision.snapshot, Reason.CONTAINED, policies=decision.policies)
     if isinstance(decision, NeedsApproval) or ready.approval is not None:

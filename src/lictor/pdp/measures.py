@@ -26,6 +26,7 @@ from lictor.pdp import tally
 from lictor.pdp.normalise import Directory, Selected, point, select_once
 from lictor.pdp.normalise.pointers import MISSING
 from lictor.pdp.normalise.target import Destination, Target
+from lictor.pdp.once import Once
 from lictor.pdp.refused import Refused
 
 MAX_KEYS: Final = 64
@@ -95,6 +96,33 @@ def share_of(measure: Measure, asked: Asked) -> Share:
     return Share(keys=keys, amount=amount, members=members, resets=resets, matches=True)
 
 
+_ONCE: Final = Once[Mapping[str, Share | Refused]]()
+
+
+def shares_once(measures: Mapping[str, Measure], asked: Asked) -> Mapping[str, Share | Refused]:
+    """`share_of` every measure, worked out once for an action: gathering, deciding and recording ask for the same."""
+    told = (asked.request.digest, asked.root)
+    return _ONCE.of(told, (measures, asked.entry, asked.selected), lambda: _shares(measures, asked))
+
+
+def _shares(measures: Mapping[str, Measure], asked: Asked) -> dict[str, Share | Refused]:
+    found: dict[str, Share | Refused] = {}
+    for name, measure in measures.items():
+        try:
+            found[name] = share_of(measure, asked)
+        except Refused as refused:
+            found[name] = Refused(
+                refused.reason, str(refused)
+            )  # anew: the one that was raised holds on to where it was
+    return found
+
+
+def _known(share: Share | Refused) -> Share:
+    if isinstance(share, Refused):
+        raise Refused(share.reason, str(share))
+    return share
+
+
 def values_of(
     measures: Mapping[str, Measure], asked: Asked, readings: Mapping[str, tuple[Reading, ...]]
 ) -> dict[str, int]:
@@ -103,7 +131,8 @@ def values_of(
     Raises:
         Refused: `unknown_measure`: a reading is missing, is of another row, or the value is greater than `tally.MOST`.
     """
-    return {name: _value(measure, asked, readings.get(name, ())) for name, measure in measures.items()}
+    shares = shares_once(measures, asked)
+    return {name: _value(measure, _known(shares[name]), readings.get(name, ())) for name, measure in measures.items()}
 
 
 def moves_of(
@@ -115,8 +144,9 @@ def moves_of(
         Refused: as `values_of`.
     """
     moves: list[Move] = []
+    shares = shares_once(measures, asked)
     for name, measure in measures.items():
-        share = share_of(measure, asked)
+        share = _known(shares[name])
         bucket_ms, kept = tally.width(measure)
         moves.extend(
             Move(
@@ -134,8 +164,7 @@ def moves_of(
     return tuple(moves)
 
 
-def _value(measure: Measure, asked: Asked, readings: tuple[Reading, ...]) -> int:
-    share = share_of(measure, asked)
+def _value(measure: Measure, share: Share, readings: tuple[Reading, ...]) -> int:
     if tuple(reading.key for reading in readings) != share.keys:
         raise _unknown(measure, "was not read")
     value = 0

@@ -25,6 +25,8 @@ from lictor.stores.sqlite_schema import Log
 MAX_CACHED: Final = 8192
 """Rows and keys kept between transactions; some 1 kB each."""
 
+_PASSING: Final = frozenset({"origin", "token"})
+
 SELECT_ROW: Final = "SELECT status, owner, at_ms, body FROM rows WHERE kind = ? AND id = ?"
 _INSERT_PAYLOAD: Final = "INSERT INTO payloads VALUES(?, ?, ?, ?)"
 _UPDATE_ROW: Final = "UPDATE rows SET status = ?, body = ? WHERE kind = ? AND id = ?"
@@ -77,6 +79,7 @@ class Group:
         self._changes: Changes = {}
         self._entries: list[tuple[int, bytes, bytes]] = []
         self._keys: list[tuple[TaskId, bytes]] = []
+        self._passing: dict[Key, Row] = {}
         self._sealed = 0
 
     @property
@@ -148,10 +151,10 @@ class Group:
         _many(cursor, _UPSERT_ROW, fresh)
 
     def committed(self) -> None:
-        """Let the cache know what is true now."""
+        """Let the cache know what is true now; what no commit will ask for soon is not kept."""
         rows = self._cache.rows
         for key, row in self._changes.items():
-            if row is None:
+            if row is None or _is_passing(row):
                 rows.pop(key, None)
             else:
                 rows[key] = row
@@ -160,16 +163,17 @@ class Group:
     def _read(self, key: Key) -> Row | None:
         if key in self._changes:
             return self._changes[key]
-        row = self._cache.rows.get(key)
+        row = self._cache.rows.get(key) or self._passing.get(key)
         if row is None:
             stored = self._cursor.execute(SELECT_ROW, key).fetchone()
             if stored is not None:
-                row = self._cache.rows[key] = decode_row(*key, *stored)
+                row = decode_row(*key, *stored)
+                (self._passing if _is_passing(row) else self._cache.rows)[key] = row
         return row
 
     def _in_place(self, row: Row) -> bool:
         """Whether nothing of a row changes that lists are ordered by: its index entries stay, and with them their pages."""
-        before = self._cache.rows.get(row.key)
+        before = self._cache.rows.get(row.key) or self._passing.get(row.key)
         return before is not None and before.at_ms == row.at_ms and before.owner == row.owner
 
     def _keep(self, payloads: tuple[Payload, ...]) -> None:
@@ -214,6 +218,11 @@ class Group:
             cipher = None
         ciphers[task] = cipher
         return cipher
+
+
+def _is_passing(row: Row) -> bool:
+    """Whether no commit will ask for a row soon: an execution that ended, a token, one of a task's thousands of values."""
+    return row.kind in _PASSING or (row.kind == "execution" and row.status != "started")
 
 
 def _version(cursor: sqlite3.Cursor) -> int:

@@ -18,11 +18,16 @@ from lictor.stores.wal_index import WalIndex
 
 MAX_KNOWN: Final = 4096
 """Rows and scopes kept; some 1 kB each."""
+MAX_VALUES: Final = 2048
+"""Rows kept of values that tasks have seen, there or not; some 400 bytes each. A task has thousands, and a call that names a
+thousand new ones pushes out nothing else."""
 MAX_SCOPE: Final = 16
 """Rows of a scope that is kept as a whole; a larger one is read row by row."""
 
+_VALUES: Final = frozenset({"origin", "member"})
+
 Scope = dict[str, Row]
-_Kept = Row | Scope | None
+_Kept = Row | Scope | bytes | None
 _Rows = dict[Key, _Kept]
 
 
@@ -52,7 +57,7 @@ class KnownRows:
         self._lock = threading.Lock()
         self._pending = False
         # One object, replaced as a whole: a stamp is never seen with another stamp's rows.
-        self._state: tuple[bytes, _Rows] = (b"", {})
+        self._state: tuple[bytes, _Rows, _Rows] = (b"", {}, {})
 
     def get(self, key: Key) -> Row | None:
         """One row.
@@ -63,10 +68,10 @@ class KnownRows:
         index = self._index
         if index is None:
             return self._load_row(key)
-        stamp, rows = self._state
+        stamp, rows, values = self._state
         # The rows may be newer than what is compared here, never older: they change before the stamp does.
         if index.raw() == stamp:
-            row = rows.get(key, _UNKNOWN)
+            row = (values if key[0] in _VALUES else rows).get(key, _UNKNOWN)
             if row is None or type(row) is Row:
                 return row
         before = index.stamp()
@@ -83,7 +88,7 @@ class KnownRows:
         index = self._index
         if index is None:
             return self._load_row(key)
-        stamp, rows = self._state
+        stamp, rows, _ = self._state
         name = key[1]
         whole = _whole(key)
         if index.raw() == stamp:
@@ -100,18 +105,44 @@ class KnownRows:
         self._keep(index, before, whole, found)
         return found.get(name)
 
+    def secret(self, name: str, load: Callable[[], bytes | None]) -> bytes | None:
+        """Something of a task that is no row and never changes until it is erased.
+
+        Args:
+            name: tells it from all others.
+            load: reads it from the store; where it is not there it is read again each time.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        index = self._index
+        if index is None:
+            return load()
+        key = ("secret*", name)
+        stamp, rows, _ = self._state
+        if index.raw() == stamp:
+            kept = rows.get(key)
+            if type(kept) is bytes:
+                return kept
+        before = index.stamp()
+        found = load()
+        if found is not None:
+            self._keep(index, before, key, found)
+        return found
+
     def _keep(self, index: WalIndex, before: bytes, key: Key, found: _Kept) -> None:
         """Keep what was read, if nobody committed while it was."""
         with self._lock:
             if not before or self._pending or index.raw() != before:
                 return
-            stamp, rows = self._state
+            stamp, rows, values = self._state
             if stamp != before:
-                rows = {}
-            elif len(rows) >= MAX_KNOWN:
-                del rows[next(iter(rows))]
-            rows[key] = found
-            self._state = (before, rows)
+                rows, values = {}, {}
+            held, most = (values, MAX_VALUES) if key[0] in _VALUES else (rows, MAX_KNOWN)
+            if len(held) >= most:
+                del held[next(iter(held))]
+            held[key] = found
+            self._state = (before, rows, values)
 
     # -- the writer's side -----------------------------------------------------------------------------------------------
 
@@ -134,27 +165,36 @@ class KnownRows:
         """Between the two stamps nothing happened but these changes."""
         with self._lock:
             self._pending = False
-            stamp, rows = self._state
+            stamp, rows, values = self._state
             if not before or not after or stamp != before:
-                self._state = (b"", {})
+                self._state = (b"", {}, {})
                 return
             for key, row in changes.items():
+                if key[0] in _VALUES:
+                    if key in values:
+                        values[key] = row
+                    continue
                 if key in rows:
                     rows[key] = row
                 if " " in key[1]:
                     _into_scope(rows, key, row)
-            self._state = (after, rows)
+            self._state = (after, rows, values)
 
     def forget(self) -> None:
         """Nobody knows what happened."""
         with self._lock:
             self._pending = False
-            self._state = (b"", {})
+            self._state = (b"", {}, {})
+
+    def erased(self) -> None:
+        """Something is gone for good, also from here."""
+        with self._lock:
+            self._state = (b"", {}, {})
 
     def close(self) -> None:
         """Keep nothing any more. Idempotent."""
         index, self._index = self._index, None
-        self._state = (b"", {})
+        self._state = (b"", {}, {})
         if index is not None:
             index.close()
 

@@ -7,26 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lictor.lifecycle.containments import in_force, times_changed
-from lictor.lifecycle.origins import origin_row, tally_row
-from lictor.lifecycle.rows import (
-    BUNDLE_KEY,
-    Execution,
-    Key,
-    Pointer,
-    Row,
-    Tally,
-    active_revision,
-    live_key,
-    measure_key,
-    member_key,
-)
-from lictor.lifecycle.signals import highest
+from lictor.lifecycle.leases import OVER
+from lictor.lifecycle.rows import Execution, Key, Row
 from lictor.model.approval import Hold, HoldStatus
-from lictor.model.containment import Containment
 from lictor.model.errors import ConflictError, StoreError
-from lictor.model.history import Member, Origin, Total
-from lictor.model.ids import ActionDigest, ExecutionId, HoldId, HumanId, InstanceId, PolicyRevision, RequestId, TaskId
+from lictor.model.ids import InstanceId, PolicyRevision, RequestId, TaskId
+from lictor.model.lease import Lease
 from lictor.model.reasons import Reason
 from lictor.model.record import ExecutionStarted, TaskOpened
 from lictor.model.task import TaskState
@@ -36,9 +22,10 @@ from lictor.records.checkpoint import Checkpoint, VerifierKey, sign_checkpoint
 from lictor.records.merkle import FrontierBuilder
 from lictor.stores.commit import changes_of, entries_of
 from lictor.stores.sealing import new_key
+from lictor.stores.state import StateReads
 
 
-class MemoryStore:
+class MemoryStore(StateReads):
     """`lictor.ports.RecordStore` in dictionaries. For one thread."""
 
     def __init__(self, *, signer: Ed25519PrivateKey | None = None, origin: str = "lictor.local/memory") -> None:
@@ -49,7 +36,7 @@ class MemoryStore:
         self._checkpoints: list[str] = []
         self._signed = -1
         self._rows: dict[Key, Row] = {}
-        self._by_kind: dict[str, dict[str, Row]] = {"task": {}, "hold": {}}
+        self._by_kind: dict[str, dict[str, Row]] = {"task": {}, "hold": {}, "lease": {}}
         self._started: dict[str, Row] = {}
         self._payloads: dict[RequestId, Payload] = {}
         self._erased: set[TaskId] = set()
@@ -99,47 +86,10 @@ class MemoryStore:
         elif kind in self._by_kind:
             self._by_kind[kind][name] = row
 
-    def task(self, task: TaskId) -> TaskState | None:
-        """See `RecordStore.task`."""
-        row = self._rows.get(("task", task))
-        return row.body if row is not None and isinstance(row.body, TaskState) else None
-
-    def task_by_token(self, token_digest: str) -> TaskState | None:
-        """See `RecordStore.task_by_token`."""
-        target = self._target(("token", token_digest))
-        return None if target is None else self.task(TaskId(target))
-
     def tasks(self) -> Sequence[TaskState]:
         """See `RecordStore.tasks`."""
         rows = _newest_first(self._by_kind["task"])
         return [row.body for row in rows if isinstance(row.body, TaskState)]
-
-    def containment_changes(self) -> int:
-        """See `RecordStore.containment_changes`."""
-        return times_changed(self._rows.get)
-
-    def containments(self) -> Sequence[Containment]:
-        """See `RecordStore.containments`."""
-        return in_force(self._rows.get)
-
-    def approver_by_secret(self, secret_digest: str) -> HumanId | None:
-        """See `RecordStore.approver_by_secret`."""
-        target = self._target(("secret", secret_digest))
-        return None if target is None else HumanId(target)
-
-    def enrolled(self, human: HumanId) -> bool:
-        """See `RecordStore.enrolled`."""
-        return self._target(("approver", human)) is not None
-
-    def hold(self, hold: HoldId) -> Hold | None:
-        """See `RecordStore.hold`."""
-        row = self._rows.get(("hold", hold))
-        return row.body if row is not None and isinstance(row.body, Hold) else None
-
-    def live_hold(self, task: TaskId, digest: ActionDigest) -> Hold | None:
-        """See `RecordStore.live_hold`."""
-        target = self._target(live_key(task, digest))
-        return None if target is None else self.hold(HoldId(target))
 
     def holds(self, *, pending_only: bool = False, limit: int = 200) -> Sequence[Hold]:
         """See `RecordStore.holds`."""
@@ -159,10 +109,13 @@ class MemoryStore:
         bodies = [row.body.started for row in rows if isinstance(row.body, Execution)]
         return [body for body in bodies if instance is None or body.instance == instance]
 
-    def execution_outcome(self, execution: ExecutionId) -> str | None:
-        """See `RecordStore.execution_outcome`."""
-        row = self._rows.get(("execution", execution))
-        return None if row is None else row.status
+    def leases(self, *, live_only: bool = True) -> Sequence[Lease]:
+        """See `RecordStore.leases`."""
+        rows = self._by_kind["lease"].values()
+        found = [row.body for row in rows if isinstance(row.body, Lease)]
+        if live_only:
+            found = [lease for lease in found if lease.status not in OVER]
+        return sorted(found, key=lambda lease: (lease.asked_at_ms, lease.id))
 
     def payload(self, request: RequestId) -> Payload | None:
         """See `RecordStore.payload`."""
@@ -174,42 +127,10 @@ class MemoryStore:
         self._keys.pop(task, None)
         self._payloads = {request: kept for request, kept in self._payloads.items() if kept.task != task}
 
-    def fresh_key(self) -> bytes:
-        """See `RecordStore.fresh_key`."""
-        return new_key()
-
     def origin_key(self, root: TaskId) -> bytes | None:
         """See `RecordStore.origin_key`."""
         key = self._keys.get(root)
         return None if key is None else origin_key(key)
-
-    def origin(self, root: TaskId, digest: str) -> Origin | None:
-        """See `RecordStore.origin`."""
-        row = self._rows.get(origin_row(root, digest))
-        return row.body if row is not None and isinstance(row.body, Origin) else None
-
-    def signal(self, root: TaskId, kind: str) -> int | None:
-        """See `RecordStore.signal`."""
-        return highest(self._rows.get, root, kind)
-
-    def measure(self, key: str) -> Total | None:
-        """See `RecordStore.measure`."""
-        row = self._rows.get(measure_key(key))
-        return row.body if row is not None and isinstance(row.body, Total) else None
-
-    def member(self, key: str, member: str) -> Member | None:
-        """See `RecordStore.member`."""
-        row = self._rows.get(member_key(key, member))
-        return row.body if row is not None and isinstance(row.body, Member) else None
-
-    def spilled(self, root: TaskId) -> tuple[str, ...]:
-        """See `RecordStore.spilled`."""
-        row = self._rows.get(tally_row(root))
-        return row.body.spilled if row is not None and isinstance(row.body, Tally) else ()
-
-    def revision(self) -> PolicyRevision | None:
-        """See `RecordStore.revision`."""
-        return active_revision(self._rows.get(BUNDLE_KEY))
 
     def keep_bundle(self, revision: PolicyRevision, files: dict[str, bytes]) -> None:
         """See `RecordStore.keep_bundle`."""
@@ -247,9 +168,8 @@ class MemoryStore:
         """See `RecordStore.close`; what was committed can still be read."""
         self._closed = True
 
-    def _target(self, key: Key) -> str | None:
-        row = self._rows.get(key)
-        return row.body.target if row is not None and isinstance(row.body, Pointer) else None
+    def _row(self, key: Key) -> Row | None:
+        return self._rows.get(key)
 
 
 def _newest_first(rows: dict[str, Row]) -> list[Row]:

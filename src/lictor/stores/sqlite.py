@@ -14,27 +14,11 @@ from typing import Any, Final, Self
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lictor.lifecycle.containments import in_force, times_changed
-from lictor.lifecycle.origins import origin_row, tally_row
-from lictor.lifecycle.rows import (
-    BUNDLE_KEY,
-    Execution,
-    Key,
-    Pointer,
-    Row,
-    Tally,
-    active_revision,
-    decode_row,
-    live_key,
-    measure_key,
-    member_key,
-)
-from lictor.lifecycle.signals import highest
+from lictor.lifecycle.rows import Execution, Key, Live, Row, decode_row
 from lictor.model.approval import Hold
-from lictor.model.containment import Containment
 from lictor.model.errors import StoreError
-from lictor.model.history import Member, Origin, Total
-from lictor.model.ids import ActionDigest, ExecutionId, HoldId, HumanId, InstanceId, PolicyRevision, RequestId, TaskId
+from lictor.model.ids import InstanceId, LeaseId, PolicyRevision, RequestId, TaskId
+from lictor.model.lease import Lease
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import ExecutionStarted
@@ -47,12 +31,15 @@ from lictor.stores.group import SELECT_ROW
 from lictor.stores.jobs import Job
 from lictor.stores.known import KnownRows, Scope
 from lictor.stores.rebuild import Difference
-from lictor.stores.sealing import new_key, unseal
+from lictor.stores.sealing import unseal
 from lictor.stores.snapshot import LogSnapshot
 from lictor.stores.sqlite_schema import Log, check, connect, prepare
+from lictor.stores.state import StateReads
 from lictor.stores.wal_index import WalIndex
 from lictor.stores.writer import Writer
 
+READ_BUSY_MS: Final = 200
+"""How long a read waits for whoever keeps readers out: it waits on the event loop, which has a lease to mind meanwhile."""
 _PAGE: Final = 512
 """Entries read at a time: between two pages no snapshot is held."""
 
@@ -61,7 +48,7 @@ _SELECT_SCOPE: Final = f"{_SELECT_LIST} kind = ? AND id >= ? AND id < ? LIMIT ?"
 _NEWEST: Final = " ORDER BY at_ms DESC, id DESC LIMIT ?"
 
 
-class SqliteStore:
+class SqliteStore(StateReads):
     """`lictor.ports.RecordStore` in one SQLite file (WAL, synchronous=FULL). Any number of processes may have it open.
 
     Reads and `close` are for the thread that made it; `commit` is for any event loop.
@@ -96,6 +83,7 @@ class SqliteStore:
             prepare(self._log)
             self._reader = connect(path, read_only=True)
             check(self._reader, self._log, anchor)
+            self._reader.execute(f"PRAGMA busy_timeout={READ_BUSY_MS}")
         except sqlite3.DatabaseError as error:
             self._close_reader()
             raise _unreadable(error) from error
@@ -134,48 +122,10 @@ class SqliteStore:
 
     # -- state -----------------------------------------------------------------------------------------------------------
 
-    def task(self, task: TaskId) -> TaskState | None:
-        """See `RecordStore.task`."""
-        row = self._known.get(("task", task))
-        return row.body if row is not None and isinstance(row.body, TaskState) else None
-
-    def task_by_token(self, token_digest: str) -> TaskState | None:
-        """See `RecordStore.task_by_token`."""
-        target = self._target(("token", token_digest))
-        return None if target is None else self.task(TaskId(target))
-
     def tasks(self) -> Sequence[TaskState]:
         """See `RecordStore.tasks`."""
         rows = self._list(f"{_SELECT_LIST} kind = 'task' {_NEWEST}", -1)
         return [row.body for row in rows if isinstance(row.body, TaskState)]
-
-    def containment_changes(self) -> int:
-        """See `RecordStore.containment_changes`."""
-        return times_changed(self._known.get)
-
-    def containments(self) -> Sequence[Containment]:
-        """See `RecordStore.containments`."""
-        return in_force(self._known.get)
-
-    def approver_by_secret(self, secret_digest: str) -> HumanId | None:
-        """See `RecordStore.approver_by_secret`."""
-        target = self._target(("secret", secret_digest))
-        return None if target is None else HumanId(target)
-
-    def enrolled(self, human: HumanId) -> bool:
-        """See `RecordStore.enrolled`."""
-        return self._target(("approver", human)) is not None
-
-    def hold(self, hold: HoldId) -> Hold | None:
-        """See `RecordStore.hold`."""
-        row = self._known.get(("hold", hold))
-        return row.body if row is not None and isinstance(row.body, Hold) else None
-
-    def live_hold(self, task: TaskId, digest: ActionDigest) -> Hold | None:
-        """See `RecordStore.live_hold`."""
-        # Asked before every call, and nearly always there is none: known without a query while all of the task's are.
-        row = self._known.scoped(live_key(task, digest))
-        return self.hold(HoldId(row.body.target)) if row is not None and isinstance(row.body, Pointer) else None
 
     def holds(self, *, pending_only: bool = False, limit: int = 200) -> Sequence[Hold]:
         """See `RecordStore.holds`."""
@@ -194,10 +144,16 @@ class SqliteStore:
         rows = self._list(_SELECT_LIST + where, instance)
         return [row.body.started for row in rows if isinstance(row.body, Execution)]
 
-    def execution_outcome(self, execution: ExecutionId) -> str | None:
-        """See `RecordStore.execution_outcome`."""
-        row = self._known.get(("execution", execution))
-        return None if row is None else row.status
+    def leases(self, *, live_only: bool = True) -> Sequence[Lease]:
+        """See `RecordStore.leases`. What lives is found by its task's row, so that it costs the same after a million that are over."""
+        if live_only:
+            scopes = self._list(f"{_SELECT_LIST} kind = 'leases'")
+            ids = [one for row in scopes if isinstance(row.body, Live) for one in row.body.ids]
+            found = [lease for one in ids if (lease := self.lease(LeaseId(one))) is not None]
+        else:
+            rows = self._list(f"{_SELECT_LIST} kind = 'lease'")
+            found = [row.body for row in rows if isinstance(row.body, Lease)]
+        return sorted(found, key=lambda lease: (lease.asked_at_ms, lease.id))
 
     # -- payloads and bundles --------------------------------------------------------------------------------------------
 
@@ -228,43 +184,11 @@ class SqliteStore:
 
         # The write-ahead log still holds the page with the key until it is moved and cut.
         self._write(erase, after="PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def fresh_key(self) -> bytes:
-        """See `RecordStore.fresh_key`."""
-        return new_key()
+        self._known.erased()
 
     def origin_key(self, root: TaskId) -> bytes | None:
         """See `RecordStore.origin_key`."""
-        found = self._all("SELECT key FROM task_keys WHERE task = ?", root)
-        return origin_key(found[0][0]) if found else None
-
-    def origin(self, root: TaskId, digest: str) -> Origin | None:
-        """See `RecordStore.origin`; read anew each time: a task has thousands of them, and most are never asked for."""
-        row = self._read_row(origin_row(root, digest))
-        return row.body if row is not None and isinstance(row.body, Origin) else None
-
-    def signal(self, root: TaskId, kind: str) -> int | None:
-        """See `RecordStore.signal`."""
-        return highest(self._known.get, root, kind)
-
-    def measure(self, key: str) -> Total | None:
-        """See `RecordStore.measure`."""
-        row = self._known.get(measure_key(key))
-        return row.body if row is not None and isinstance(row.body, Total) else None
-
-    def member(self, key: str, member: str) -> Member | None:
-        """See `RecordStore.member`."""
-        row = self._known.get(member_key(key, member))
-        return row.body if row is not None and isinstance(row.body, Member) else None
-
-    def spilled(self, root: TaskId) -> tuple[str, ...]:
-        """See `RecordStore.spilled`."""
-        row = self._known.get(tally_row(root))
-        return row.body.spilled if row is not None and isinstance(row.body, Tally) else ()
-
-    def revision(self) -> PolicyRevision | None:
-        """See `RecordStore.revision`."""
-        return active_revision(self._known.get(BUNDLE_KEY))
+        return self._known.secret(root, lambda: self._read_origin_key(root))
 
     def keep_bundle(self, revision: PolicyRevision, files: dict[str, bytes]) -> None:
         """See `RecordStore.keep_bundle`.
@@ -353,6 +277,16 @@ class SqliteStore:
         except sqlite3.Error as error:
             raise _unreadable(error) from error
 
+    def _row(self, key: Key) -> Row | None:
+        return self._known.get(key)
+
+    def _scoped(self, key: Key) -> Row | None:
+        return self._known.scoped(key)
+
+    def _read_origin_key(self, root: TaskId) -> bytes | None:
+        found = self._all("SELECT key FROM task_keys WHERE task = ?", root)
+        return origin_key(found[0][0]) if found else None
+
     def _read_row(self, key: Key) -> Row | None:
         found = self._all(SELECT_ROW, *key)
         return _decode(*key, *found[0]) if found else None
@@ -364,10 +298,6 @@ class SqliteStore:
 
     def _list(self, sql: str, *parameters: object) -> list[Row]:
         return [_decode(*columns) for columns in self._all(sql, *parameters)]
-
-    def _target(self, key: Key) -> str | None:
-        row = self._known.get(key)
-        return row.body.target if row is not None and isinstance(row.body, Pointer) else None
 
     def _write(self, change: Callable[[sqlite3.Connection], None], after: str = "") -> None:
         """A rare write that is no record, on this thread, in a transaction of its own."""
@@ -398,4 +328,6 @@ def _decode(kind: str, name: str, status: str, owner: str, at_ms: int, body: byt
 
 
 def _unreadable(error: sqlite3.Error) -> StoreError:
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+        return StoreError(Reason.CANNOT_RECORD, "the log cannot be read: somebody keeps readers out")
     return StoreError(Reason.LOG_DAMAGED, f"the log cannot be read: {error}", remedy="see: lictor log verify")

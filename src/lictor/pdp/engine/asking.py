@@ -9,6 +9,7 @@ Refuses to know what an answer means: `cedar.py` closes it.
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from itertools import product
 from typing import Any, Final, Literal, TypeAlias
 
 import cedarpy
@@ -19,7 +20,8 @@ Request: TypeAlias = dict[str, Any]
 """`principal`, `action`, `resource` as `{"type", "id"}`, `context` as JSON text."""
 Answer: TypeAlias = tuple[Decision, list[str], list[str]]
 """Decision, ids of the determining policies in any order, errors."""
-Ask: TypeAlias = Callable[[Request, PolicySet, Entities, Schema], Answer]
+Ask: TypeAlias = Callable[[Request, PolicySet, Entities, Schema | None], Answer]
+"""Without a schema the engine does not look whether the request fits it: for one that is known to."""
 
 _DECISIONS: Final = {decision.value: decision for decision in Decision}
 
@@ -42,13 +44,13 @@ class _Reply(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
 _read = msgspec.json.Decoder(_Reply).decode
 
 
-def public(request: Request, policies: PolicySet, entities: Entities, schema: Schema) -> Answer:
+def public(request: Request, policies: PolicySet, entities: Entities, schema: Schema | None) -> Answer:
     """Ask by cedarpy's documented function."""
     result = is_authorized_batch([request], policies, entities, schema)[0]
     return result.decision, result.diagnostics.reasons, result.diagnostics.errors
 
 
-def direct(request: Request, policies: PolicySet, entities: Entities, schema: Schema) -> Answer:
+def direct(request: Request, policies: PolicySet, entities: Entities, schema: Schema | None) -> Answer:
     """Ask by the extension's own function.
 
     Raises:
@@ -101,9 +103,9 @@ def agrees(ask: Ask) -> bool:
         entities = Entities.from_json_str(_ENTITIES, schema)
         for text in _POLICIES:
             policies = PolicySet.from_str(text)
-            for request in _questions():
-                expected = _plain(public(dict(request), policies, entities, schema))
-                if _plain(ask(dict(request), policies, entities, schema)) != expected:
+            for request, judged in product(_questions(), (schema, None)):
+                expected = _plain(public(dict(request), policies, entities, judged))
+                if _plain(ask(dict(request), policies, entities, judged)) != expected:
                     return False
                 seen.add((expected[0], bool(expected[1]), bool(expected[2])))
     except Exception:  # noqa: BLE001 - a build on which this cannot be asked is one on which it is not used

@@ -6,7 +6,7 @@ decision (by `asking.py`), and `_entities` is the only place that builds entitie
 silently match nothing (facts S7).
 
 Refuses to know requests, tasks or approvals: it is handed entity ids and an encoded context. Holds no clock and no state
-but compiled policies and the last refusal; every allow is asked for anew.
+but compiled policies, what follows from them alone, and the last refusal; every allow is asked for anew.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,10 @@ from lictor.model.reasons import Reason
 from lictor.pdp.engine import asking, projection
 from lictor.pdp.engine.entities import Directory, references, uid_of
 from lictor.pdp.engine.schematext import read_schema
-from lictor.pdp.engine.selecting import Route, Selector
+from lictor.pdp.engine.selecting import MAX_ROUTES, Route, Selector
 from lictor.pdp.engine.slicing import ScopeIndex, Uid
 from lictor.pdp.engine.views import MAX_ERROR, Compiler, View, parse, policy_set, refusing
+from lictor.pdp.verdict import Verdict, joined
 
 MAX_REMEMBERED: Final = 4_096
 """Characters of context up to which the last refusal is remembered, for a second pass that changes nothing policy reads."""
@@ -42,20 +43,8 @@ class Mode(Enum):
     FILTERED = "filtered"
 
 
-class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What the engine answered, closed: `allowed` implies no errors and at least one determining permit.
-
-    Attributes:
-        determining: on allow every satisfied permit, otherwise every satisfied forbid; sorted.
-        errors: what went wrong, for operators only; sorted.
-    """
-
-    allowed: bool
-    determining: tuple[PolicyId, ...] = ()
-    errors: tuple[str, ...] = ()
-
-
-_Question = tuple[PolicySet, Schema, Route, str]
+_Question = tuple[PolicySet, bool, Route, str]
+"""Policies, whether they get the whole context, for whom, and the context."""
 
 
 class CedarEngine:
@@ -92,6 +81,8 @@ class CedarEngine:
         compiler = Compiler(shape, projecting=mode in {Mode.PROJECTED, Mode.FILTERED})
         self._selector = Selector(index, shape, self._directory, compiler, filtering=mode is Mode.FILTERED)
         self._ask = asking.chosen()
+        self._fitting: set[tuple[str, str, str]] = set()
+        self._factless: dict[tuple[Uid, str, Uid], tuple[View, Verdict]] = {}
         self._last: tuple[_Question | None, Verdict] = (None, Verdict(allowed=False))
 
     def evaluate(
@@ -118,6 +109,24 @@ class CedarEngine:
         except BaseException as error:  # noqa: BLE001 - a panic of the engine is not an Exception, and is a deny as well
             return _refuse(f"{type(error).__name__}: {error}")
 
+    def for_all(
+        self, principals: tuple[Uid, ...], action: str, resource: Uid, context: Mapping[str, Any] | bytes
+    ) -> Verdict:
+        """One request of several principals, evaluated for each; total.
+
+        What no policy can tell apart is asked once: a policy that looks at nothing of the principal but what is the same for
+        all is satisfied for all whom its scope names, or for none. So it answers exactly as `joined` does of one `evaluate` each.
+        """
+        try:
+            found = self._for_all(principals, action, resource, context) if len(principals) > 1 else None
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # noqa: BLE001 - a panic of the engine is not an Exception; each answer below says what it was
+            found = None
+        if found is None:
+            return joined([self.evaluate(principal, action, resource, context) for principal in principals])
+        return found
+
     def may_permit(self, principal: Uid, action: str, resource: Uid) -> bool:
         """Whether some permit's scope matches, whatever its conditions, and no unconditional forbid's does.
 
@@ -143,14 +152,75 @@ class CedarEngine:
         if route is None:
             return self._undeclared(self._directory, principal, action, resource)
         decoded = _decode(context) if isinstance(context, bytes) else context
-        view = self._selector.view(route, decoded)
+        return self._routed(route, self._selector.view(route, decoded), context, decoded)
+
+    def _for_all(
+        self, principals: tuple[Uid, ...], action: str, resource: Uid, context: Mapping[str, Any] | bytes
+    ) -> Verdict | None:
+        """None where it has to be asked one by one: to say what is wrong, and of whom."""
+        chain = None if self._full is not None else self._selector.chain(principals, action, resource)
+        if chain is None:
+            return None
+        decoded = _decode(context) if isinstance(context, bytes) else context
+        common = self._routed(chain.common, self._selector.view(chain.common, decoded), context, decoded)
+        if common.errors:
+            return None
+        own: list[Verdict] = []
+        for route in chain.own:
+            view = self._selector.view(route, decoded)
+            # The context was judged with the common ones: without policies there is nothing left to ask.
+            own.append(self._of_its_own(route, view, decoded) if view.size else _NOTHING)
+        if any(verdict.errors for verdict in own):
+            return None
+        refusing = [verdict for verdict in (common, *own) if not verdict.allowed]
+        # Of the common ones, each forbid concerns somebody; whose permits are satisfied is only known where no forbid is.
+        forbids = sorted({policy for verdict in refusing for policy in verdict.determining})
+        if forbids:
+            return Verdict(allowed=False, determining=tuple(forbids))
+        satisfied = frozenset(common.determining)
+        permits = [
+            whose.intersection(satisfied).union(verdict.determining)
+            for whose, verdict in zip(self._selector.whose(chain.common), own, strict=True)
+        ]
+        if not all(permits):
+            return Verdict(allowed=False)
+        return Verdict(allowed=True, determining=tuple(sorted(frozenset().union(*permits))))
+
+    def _of_its_own(self, route: Route, view: View, context: Mapping[str, Any]) -> Verdict:
+        """What one agent's own policies say of a context that is known to fit.
+
+        Where they read no fact of the request, that is the same each time: it is kept.
+        """
+        if view.pick is None:
+            return self._routed(route, view, context, context)
+        triple = (route.uids["principal"], route.kind[1], route.uids["resource"])
+        kept = self._factless.get(triple)
+        if kept is not None and kept[0] is view:
+            return kept[1]
+        text = _encode(view.pick(context)).decode()
+        known = view.judged and route.kind in self._fitting
+        verdict = self._asked(view, None if known else view.schema, route, text, self._entities)
+        if view.factless and not verdict.errors:
+            if len(self._factless) >= MAX_ROUTES:
+                self._factless.clear()
+            self._factless[triple] = (view, verdict)
+        return verdict
+
+    def _routed(
+        self, route: Route, view: View, context: Mapping[str, Any] | bytes, decoded: Mapping[str, Any]
+    ) -> Verdict:
         text, schema = self._context(view, context, decoded)
-        question = (view.policies, schema, route, text)
+        projected = schema is view.schema
+        question = (view.policies, projected, route, text)
         last = self._last
         # Refused a moment ago for the very same facts: the engine is a function of these. An allow is always asked for anew.
         if last[0] is not None and _same(last[0], question):
             return last[1]
-        verdict = self._asked(view, schema, route, text, self._entities)
+        # What was all judged here the engine need not judge, once it has said that the action applies to these types.
+        known = projected and view.judged and route.kind in self._fitting
+        verdict = self._asked(view, None if known else schema, route, text, self._entities)
+        if not known and not verdict.errors:
+            self._fitting.add(route.kind)
         if not verdict.allowed and not verdict.errors and len(text) <= MAX_REMEMBERED:
             self._last = (question, verdict)
         return verdict
@@ -178,7 +248,7 @@ class CedarEngine:
         role, uid = ("resource", resource) if principal in directory else ("principal", principal)
         return _refuse(f"{role} {uid[0][:80]}::{uid[1][:80]!r} is not in the directory")
 
-    def _asked(self, view: View, schema: Schema, route: Route, text: str, entities: Entities) -> Verdict:
+    def _asked(self, view: View, schema: Schema | None, route: Route, text: str, entities: Entities) -> Verdict:
         policies = view.policies if self._full is None else self._full
         return _close(*self._ask({**route.request, "context": text}, policies, entities, schema))
 
@@ -194,6 +264,9 @@ class CedarEngine:
             else:
                 return (_encode(sent).decode() if sent else "{}"), view.schema
         return (context if isinstance(context, bytes) else _encode(context)).decode(), self._schema
+
+
+_NOTHING: Final = Verdict(allowed=False)
 
 
 def _same(one: _Question, other: _Question) -> bool:

@@ -7,7 +7,7 @@ here: the caller then sends everything, and the engine judges. So a projected an
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date
 from typing import Any, Final
 
@@ -107,32 +107,66 @@ def _same(value: Any) -> Any:
     return value
 
 
-def narrow(type_: RecordOf, reads: Reads) -> tuple[RecordOf, Step]:
-    """The record type without what cannot be observed, and the function that takes it out of a value.
+@dataclass(frozen=True, slots=True)
+class Narrow:
+    """What of a record type is sent."""
 
-    The function raises `Unfit`, KeyError, TypeError or ValueError for a value that does not fit the full type in a part
-    that it leaves out.
-    """
+    type: RecordOf
+    """Without what cannot be observed."""
+    step: Step
+    """Takes what is not sent out of a value. Raises `Unfit`, KeyError, TypeError or ValueError for a value of which a part that
+    is judged here does not fit."""
+    pick: Step
+    """The same for a value that is known to fit: checks nothing."""
+    judged: bool
+    """Whether every part is judged here, those that are sent too: then a value that `step` takes fits the full type."""
+
+
+def narrow(type_: RecordOf, reads: Reads) -> Narrow:
+    """The record type without what cannot be observed, and the function that takes it out of a value."""
     if reads.whole:
-        return type_, _same
+        check = checker(type_)
+        return Narrow(type_, _same if check is None else _checked(check), _same, check is not None)
     kept: dict[str, Attribute] = {}
     steps: dict[str, Step] = {}
     checks: dict[str, Step] = {}
+    picks: dict[str, Step] = {}
+    judged = True
     for name, attribute in type_.attributes.items():
         child = reads.children.get(name)
         # A name like `__extn` would be an escape of the engine's: never judged here.
         check = None if name.startswith("__") else checker(attribute.type)
-        if child is None and check is not None:
-            checks[name] = check
-        elif child is not None and isinstance(attribute.type, RecordOf):
-            inner, step = narrow(attribute.type, child)
-            kept[name] = Attribute(inner, attribute.optional, attribute.quoted)
-            steps[name] = step
-        else:
+        if child is not None and isinstance(attribute.type, RecordOf) and not name.startswith("__"):
+            inner = narrow(attribute.type, child)
+            kept[name] = Attribute(inner.type, attribute.optional, attribute.quoted)
+            steps[name] = inner.step
+            picks[name] = inner.pick
+            judged = judged and inner.judged
+            continue
+        if child is not None or check is None:
             kept[name] = attribute
-            steps[name] = _same
+            steps[name] = picks[name] = _same
+        if check is None:
+            judged = False
+        else:
+            checks[name] = check
     required = frozenset(name for name, attribute in type_.attributes.items() if not attribute.optional)
-    return RecordOf(kept), _projector(steps, checks, required)
+    return Narrow(RecordOf(kept), _projector(steps, checks, required), _picker(picks), judged)
+
+
+def _picker(picks: Mapping[str, Step]) -> Step:
+    def pick(value: Any) -> dict[str, Any]:
+        return {name: step(value[name]) for name, step in picks.items() if name in value}
+
+    return pick
+
+
+def _checked(check: Step) -> Step:
+    def step(value: Any) -> Any:
+        check(value)
+        return value
+
+    return step
 
 
 def _projector(steps: Mapping[str, Step], checks: Mapping[str, Step], required: frozenset[str]) -> Step:
@@ -156,10 +190,11 @@ def _projector(steps: Mapping[str, Step], checks: Mapping[str, Step], required: 
                     raise Unfit
             elif name in checks:
                 checks[name](item)
-            elif name in whole:
-                sent[name] = item
-            else:
+            elif name not in whole:
                 sent[name] = steps[name](item)  # KeyError: undeclared
+                continue
+            if name in whole:
+                sent[name] = item
         return sent
 
     return project

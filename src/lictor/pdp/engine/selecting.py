@@ -4,9 +4,9 @@ What is kept follows from the policies alone and is bounded by weight. Somebody 
 whole slice, which is always right: whether a set is compiled is a matter of cost only. Refuses to know answers.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
 from cedarpy import pst
 
@@ -14,6 +14,7 @@ from lictor.model.ids import PolicyId
 from lictor.pdp.engine import slicing
 from lictor.pdp.engine.entities import Directory
 from lictor.pdp.engine.kept import Kept
+from lictor.pdp.engine.looking import Looks, alike, looks
 from lictor.pdp.engine.necessity import Needs, common_type, needs
 from lictor.pdp.engine.prefilter import Cell, Prefilter
 from lictor.pdp.engine.schematext import SchemaShape
@@ -26,6 +27,8 @@ MAX_SLICED: Final = 262_144
 """Weight of the slices kept, which are indexes of some 150 bytes a policy."""
 MAX_ROUTES: Final = 8_192
 """Triples of principal, action and resource whose slice is remembered, of some 500 bytes each."""
+MAX_CHAINS: Final = 2_048
+"""The same with several principals, of some 500 bytes a principal."""
 SET_WEIGHT: Final = 4
 SMALL: Final = 16
 """Policies that are compiled at first sight: no dearer than evaluating a slice of some hundred."""
@@ -35,7 +38,8 @@ MAX_SEEN: Final = 1_024
 """Candidate sets of one slice that are counted before they are compiled."""
 _ACTION: Final = "Action"
 
-_Key = tuple[str, Keys, Keys]
+_Key = tuple[str, Keys, Hashable]
+"""Action, what tells resources apart, and what tells principals apart: of one, of each of a chain, or marked `own`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ class Slice:
     filter: Prefilter | None
     seen: dict[tuple[Cell, ...], int]
     """How often a candidate set was asked for that is not compiled."""
+    whose: tuple[frozenset[PolicyId], ...] = ()
+    """Of the common part of a chain: the policies whose scope names each of its principals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,23 @@ class Route:
     uids: Mapping[str, Uid]
     request: Mapping[str, dict[str, str]]
     """Principal, action and resource as the engine takes them."""
+    kind: tuple[str, str, str]
+    """Type of the principal, action and type of the resource: what an action applies to or does not."""
+    part: Literal["all", "own", "common"] = "all"
+    """Of the policies whose scopes match: all, those that can tell the principals of a chain apart, or all others of it."""
+    chain: tuple[Keys, ...] = ()
+    """Scope keys of the principals of a chain, for the part that is common to it."""
+    telling: frozenset[PolicyId] = frozenset()
+    """The policies that can tell the principals of a chain apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Where one request of several principals goes: once for what does not depend on who asks, once each for what does."""
+
+    common: Route
+    own: tuple[Route, ...]
+    """In the order of the principals."""
 
 
 class Selector:
@@ -84,6 +107,8 @@ class Selector:
         self._actions: dict[str, tuple[Keys, Keys]] = {}
         self._candidates: dict[tuple[str, Keys], tuple[tuple[Indexed, ...], Keys]] = {}
         self._routes: dict[tuple[Uid, str, Uid], Route] = {}
+        self._chains: dict[tuple[tuple[Uid, ...], str, Uid], Chain] = {}
+        self._looks: dict[PolicyId, Looks | None] = {}
         self.slices: Kept[_Key, Slice] = Kept(MAX_SLICED)
         self.views: Kept[tuple[_Key, tuple[Cell, ...] | None], View] = Kept(MAX_COMPILED)
 
@@ -97,6 +122,24 @@ class Selector:
                 self._routes.clear()
             self._routes[triple] = found
         return found
+
+    def chain(self, principals: tuple[Uid, ...], action: str, resource: Uid) -> Chain | None:
+        """Where a request of several principals of one type goes; None if anything is not declared."""
+        asked = (principals, action, resource)
+        found = self._chains.get(asked)
+        if found is None:
+            routes = [self.route(principal, action, resource) for principal in principals]
+            if None in routes or len({principal[0] for principal in principals}) != 1:
+                return None
+            found = self._chain([route for route in routes if route is not None])
+            if len(self._chains) >= MAX_CHAINS:
+                self._chains.clear()
+            self._chains[asked] = found
+        return found
+
+    def whose(self, route: Route) -> tuple[frozenset[PolicyId], ...]:
+        """See `Slice.whose`."""
+        return (self.slices.get(route.key) or self._slice(route)).whose
 
     def declared(self, principal: Uid, action: str, resource: Uid) -> bool:
         """Whether all three are known."""
@@ -144,6 +187,7 @@ class Selector:
                 "action": {"type": _ACTION, "id": action},
                 "resource": {"type": resource[0], "id": resource[1]},
             },
+            kind=(principal[0], action, resource[0]),
         )
 
     def _action(self, action: str) -> tuple[Keys, Keys]:
@@ -169,13 +213,44 @@ class Selector:
         return (action, resource_key, principal & found[1]), found[0]
 
     def _slice(self, route: Route) -> Slice:
-        principal = route.keys["principal"]
-        _, matching = self._classify(route.key[0], principal, route.keys["resource"])
-        entries = slicing.for_principal(matching, principal)
+        entries = self._entries(route)
         usable = Prefilter([self._needed(entry) for entry in entries]) if self._filtering else None
-        found = Slice(entries, usable if usable is not None and usable.of_use else None, {})
+        whose = tuple(frozenset(entry.id for entry in slicing.for_principal(entries, keys)) for keys in route.chain)
+        if route.part == "common":
+            entries = tuple(map(slicing.unscoped, entries))
+        found = Slice(entries, usable if usable is not None and usable.of_use else None, {}, whose)
         self.slices.put(route.key, found, len(entries) + SET_WEIGHT)
         return found
+
+    def _entries(self, route: Route) -> tuple[Indexed, ...]:
+        principal = route.keys["principal"]
+        _, matching = self._classify(route.key[0], principal, route.keys["resource"])
+        if route.part == "all":
+            return slicing.for_principal(matching, principal)
+        if route.part == "own":
+            return tuple(e for e in slicing.for_principal(matching, principal) if e.id in route.telling)
+        return tuple(e for e in _concerned(matching, route.chain) if e.id not in route.telling)
+
+    def _chain(self, routes: list[Route]) -> Chain:
+        first = routes[0]
+        action, resource, _ = first.key
+        keys = tuple(route.keys["principal"] for route in routes)
+        _, matching = self._classify(action, keys[0], first.keys["resource"])
+        who = [self._directory.attributes(route.uids["principal"]) for route in routes]
+        concerned = _concerned(matching, keys)
+        telling = frozenset(entry.id for entry in concerned if not alike(self._seen(entry), who))
+        asked = (tuple(route.key[2] for route in routes), telling)
+        common = replace(first, key=(action, resource, asked), part="common", chain=keys, telling=telling)
+        own = (
+            replace(r, key=(action, resource, ("own", r.key[2], telling)), part="own", telling=telling) for r in routes
+        )
+        return Chain(common=common, own=tuple(own))
+
+    def _seen(self, entry: Indexed) -> Looks | None:
+        """Found once a policy."""
+        if entry.id not in self._looks:
+            self._looks[entry.id] = looks(entry.policy)
+        return self._looks[entry.id]
 
     def _needed(self, entry: Indexed) -> Needs | None:
         """Found once a policy: a policy for one action is read against its context, any other against what all have."""
@@ -211,3 +286,8 @@ class Selector:
             view = self._compiler.compile(key[0], [entry.policy for entry in found.entries])
             self.views.put((key, None), view, len(found.entries) + SET_WEIGHT)
         return view
+
+
+def _concerned(entries: tuple[Indexed, ...], chain: tuple[Keys, ...]) -> list[Indexed]:
+    """Those whose principal scope names any of a chain."""
+    return [entry for entry in entries if any(keys.issuperset(entry.principal) for keys in chain)]

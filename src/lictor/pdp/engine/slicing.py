@@ -8,7 +8,7 @@ and an index that misses a forbid because of a quote in an id fails open.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from cedarpy import pst
@@ -145,6 +145,13 @@ def principal_keys(entries: Iterable[Indexed]) -> Keys:
 def for_principal(entries: Iterable[Indexed], principal: Keys) -> tuple[Indexed, ...]:
     """Those of the policies whose principal scope matches, in the same order."""
     return tuple(entry for entry in entries if principal.issuperset(entry.principal))
+
+
+def unscoped(entry: Indexed) -> Indexed:
+    """The same policy for every principal: of those whom its scope names it is satisfied, and in error, as the policy itself."""
+    if type(entry.policy.principal) is pst.ScopeAny:
+        return entry
+    return replace(entry, policy=replace(entry.policy, principal=pst.ScopeAny()), principal=(ANY,))
 
 
 def may_permit(entries: Iterable[Indexed]) -> bool:

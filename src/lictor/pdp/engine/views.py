@@ -39,9 +39,17 @@ class View:
 
     policies: PolicySet
     project: projection.Step | None
+    pick: projection.Step | None
+    """`project` for a context that is known to fit."""
+    judged: bool
+    """Whether what `project` takes fits the schema: then the engine need not look again."""
     schema: Schema
     """The one action with its groups, its context cut down to what `project` leaves."""
     mentioned: tuple[Uid, ...]
+    size: int
+    """Policies."""
+    factless: bool
+    """Whether they read nothing of the context."""
 
 
 class Compiler:
@@ -62,7 +70,8 @@ class Compiler:
         """The view of one action's requests by these policies."""
         mentioned = tuple(sorted((str(uid.type), uid.id) for uid in pst.entity_uids(tuple(policies))))
         shape = self._shape.actions[action]
-        context, project = projection.narrow(shape.context, projection.context_reads(policies))
+        reads = projection.context_reads(policies)
+        narrow = projection.narrow(shape.context, reads)
         actions = {
             action,
             *(id_ for type_name, id_ in mentioned if type_name == _ACTION and id_ in self._shape.actions),
@@ -70,12 +79,16 @@ class Compiler:
         text = self._shape.declarations + "".join(
             self._render(name) for name in sorted(self._with_groups(actions) - {action})
         )
-        text += render_action(shape, self._quoted(shape.parents), context)
+        text += render_action(shape, self._quoted(shape.parents), narrow.type)
         return View(
             policies=policy_set({policy.id: policy for policy in policies}),
-            project=project if self._projecting else None,
+            project=narrow.step if self._projecting else None,
+            pick=narrow.pick if self._projecting else None,
+            judged=self._projecting and narrow.judged,
             schema=self._narrowed(text),
             mentioned=mentioned,
+            size=len(policies),
+            factless=not reads.whole and not reads.children,
         )
 
     def _narrowed(self, text: str) -> Schema:

@@ -18,6 +18,7 @@ from lictor.pdp.normalise.path import PathFacts, path_facts
 from lictor.pdp.normalise.pointers import MAX_VALUES, MISSING, point, values
 from lictor.pdp.normalise.target import Destination, GitRef, Target, destination_from
 from lictor.pdp.normalise.url import host_target, port_of, url_target
+from lictor.pdp.once import Once
 from lictor.pdp.sql import SqlFacts, sql_facts
 
 _NOTHING_RESOLVED: Final[Mapping[str, str]] = {}
@@ -73,10 +74,7 @@ def select(
     )
 
 
-_Once = tuple[str, int, int, tuple[tuple[str, str], ...]]
-_KEPT: Final[dict[_Once, tuple[CatalogEntry, Directory, Selected]]] = {}
-MAX_KEPT: Final = 64
-"""Requests whose selection is kept: those between gathering facts and recording what was decided on them."""
+_ONCE: Final = Once[Selected]()
 
 
 def select_once(
@@ -94,15 +92,8 @@ def select_once(
     Raises:
         CallerError: as `select`; what is refused is not kept.
     """
-    key = (digest, id(entry), id(directory), tuple(sorted(resolved.items())))
-    found = _KEPT.get(key)
-    if found is not None and found[0] is entry and found[1] is directory:
-        return found[2]
-    selected = select(entry, arguments, directory, resolved)
-    if len(_KEPT) >= MAX_KEPT:
-        _KEPT.clear()
-    _KEPT[key] = (entry, directory, selected)  # both are held, so that nobody else gets their identity
-    return selected
+    told = (digest, *(part for pair in sorted(resolved.items()) for part in pair)) if resolved else (digest,)
+    return _ONCE.of(told, (entry, directory), lambda: select(entry, arguments, directory, resolved))
 
 
 def destination_of(selector: DestinationSelector, arguments: dict[str, Any], directory: Directory) -> Destination:

@@ -1,9 +1,11 @@
 """The watched arguments of one action: which values they have, and their forms. Refuses to know where the values come from."""
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from lictor.model.catalog import Watch
+from lictor.pdp.once import Once
 from lictor.pdp.origins.forms import form_of
 
 MAX_ITEMS: Final = 1_000
@@ -12,6 +14,21 @@ _SEPARATORS: Final = re.compile(r"[,;]")
 _LONGEST_INDEX: Final = 6
 _ODD: Final = object()
 """Something that is no value of any kind."""
+
+
+Forms = Mapping[str, tuple[str | None, ...]]
+"""Of every watched argument, by its name."""
+_ONCE: Final = Once[Forms]()
+
+
+def forms_once(digest: str, watched: Mapping[str, Watch], arguments: dict[str, Any]) -> Forms:
+    """`forms_of` every watched argument, worked out once for an action: gathering and deciding ask for the same.
+
+    Args:
+        digest: of the action these are the arguments of; it stands for them.
+        watched: of its catalogue entry.
+    """
+    return _ONCE.of((digest,), (watched,), lambda: {name: forms_of(one, arguments) for name, one in watched.items()})
 
 
 def forms_of(watch: Watch, arguments: dict[str, Any]) -> tuple[str | None, ...]:

@@ -125,3 +125,27 @@ def test_a_refusal_is_remembered_and_an_allow_is_not(monkeypatch):
     assert len(asked) == 3
     assert not ask(subject, s="z").allowed
     assert len(asked) == 4
+
+
+def test_what_was_judged_is_not_judged_again(monkeypatch):
+    """Once the engine has said that an action applies, a context that fits goes without a schema, one that does not with it."""
+    subject = engine('permit(principal, action, resource) when { context.s like "x*" };')
+    schemas = []
+    real = subject._ask
+    monkeypatch.setattr(subject, "_ask", lambda *question: schemas.append(question[3]) or real(*question))
+    assert ask(subject, s="x1").allowed
+    assert ask(subject, s="x2").allowed
+    assert ask(subject, s=1).errors
+    assert ask(subject, n="1", s="x3").errors
+    assert [schema is None for schema in schemas] == [False, True, False, False]
+
+
+def test_another_type_is_judged_anew():
+    """That an action applies to one type of resource says nothing of another."""
+    text = 'permit(principal, action, resource) when { context.s like "x*" };'
+    subject = engine(text)
+    other = ("Agent", AGENT[1])
+    assert ask(subject, s="x").allowed
+    assert subject.evaluate(AGENT, "a", other, {**CONTEXT, "s": "x"}).errors
+    subject._fitting.add(("Agent", "a", "Agent"))  # control: so it is the memory that is right
+    assert subject.evaluate(AGENT, "a", other, {**CONTEXT, "s": "x"}).allowed

@@ -8,14 +8,36 @@ import time
 import cedarpy
 import pytest
 
-from lictor.pdp.engine import selftest
-from lictor.pdp.engine.cedar import CedarEngine, Mode, Verdict
+from lictor.pdp.engine import projection, selftest
+from lictor.pdp.engine.cedar import CedarEngine, Mode
+from lictor.pdp.verdict import Verdict
 
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_this_build_passes(mode):
     """Every check holds on the running build, in every mode."""
     assert selftest.run(lambda *parts: CedarEngine(*parts, mode=mode)) == []
+
+
+def test_this_build_passes_together():
+    """Every check holds of a chain, too."""
+
+    class Twice:
+        """Everybody asks with themselves."""
+
+        def __init__(self, *parts):
+            self.engine = CedarEngine(*parts)
+
+        def evaluate(self, principal, *asked):
+            return self.engine.for_all((principal, principal), *asked)
+
+    assert selftest.run(Twice) == []
+
+
+def test_control_a_judge_who_takes_everything_is_caught(monkeypatch):
+    """What is judged before the engine sees it is not looked at again: the self-test sees a check that checks nothing."""
+    monkeypatch.setattr(projection, "checker", lambda _: lambda _: None)
+    assert any(failure.startswith("S6") for failure in selftest.run())
 
 
 def test_it_is_quick():

@@ -188,7 +188,8 @@ def narrowed(*paths):
     reads = projection.Reads()
     for path in paths:
         reads.reach(path).whole = True
-    return projection.narrow(read_schema(TEXT).actions["a"].context, reads)
+    found = projection.narrow(read_schema(TEXT).actions["a"].context, reads)
+    return found.type, found.step
 
 
 def test_schema_is_read():
@@ -233,6 +234,45 @@ def test_projection_keeps_what_is_read_and_what_only_the_engine_can_judge():
     assert project({**VALUE, "ip": "10.0.0.1"}) == {"rec": {"y": {"z": 2}}, "set": ["a"], "ip": "10.0.0.1"}
     assert set(type_.attributes) == {"__extn", "ip", "rec", "set", "who"}
     assert render_type(type_.attributes["rec"].type).replace(" ", "").replace('"', "") == "{y:{z:Long}}"
+
+
+@pytest.mark.parametrize("paths", [(), ("s",), (("rec", "y"), ("set",)), (("rec",), ("named", "z"), ("t",)), ((),)])
+def test_picking_takes_what_projecting_takes(paths):
+    """Of a value that fits: the same parts, without looking at any."""
+    reads = projection.Reads()
+    for path in paths:
+        reads.reach(path).whole = True
+    found = projection.narrow(read_schema(TEXT).actions["a"].context, reads)
+    assert found.pick(VALUE) == found.step(VALUE)
+
+
+def test_what_is_sent_is_judged_unless_only_the_engine_can():
+    """Every part that is sent is checked as those that are left out; where one cannot be, nothing is said to be judged."""
+    reads = projection.Reads()
+    for path in (("s",), ("rec", "y"), ("set",)):
+        reads.reach(path).whole = True
+    plain = read_schema(
+        'action "a" appliesTo { principal: [E], resource: [E], context: { s: String, n: Long } }; entity E;'
+    )
+    assert not projection.narrow(read_schema(TEXT).actions["a"].context, reads).judged
+    found = projection.narrow(plain.actions["a"].context, reads)
+    assert found.judged
+    assert found.step({"s": "x", "n": 1}) == {"s": "x"}
+    for bad in (
+        {"s": 1, "n": 1},
+        {"s": "x", "n": "1"},
+        {"s": "x"},
+        {"s": "x", "n": 1, "more": 1},
+        {"s": "\ud800", "n": 1},
+    ):
+        with pytest.raises((projection.Unfit, KeyError, TypeError, ValueError)):
+            found.step(bad)
+    reads.whole = True
+    whole = projection.narrow(plain.actions["a"].context, reads)
+    assert whole.judged
+    assert whole.step({"s": "x", "n": 1}) == {"s": "x", "n": 1}
+    with pytest.raises((projection.Unfit, KeyError, TypeError, ValueError)):
+        whole.step({"s": "x", "n": "1"})
 
 
 BAD = [
