@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import both_ends, client, decisions, history, hop, hot, store
+from benchmarks import both_ends, client, decisions, history, hop, hot, revocation, scrub, store
 from benchmarks.machine import describe, jitter, sync_us
 from benchmarks.stats import table
 
@@ -19,7 +19,9 @@ SECTIONS: dict[str, Callable[[int, float], tuple[str, dict[str, Any]]]] = {
     "store": store.run,
     "client": client.run,
     "hot": hot.run,
+    "scrub": scrub.run,
     "history": history.run,
+    "revocation": revocation.run,
 }
 METHOD = """\
 Load comes from a second process on another core (hop on CPU 0, load and upstream on CPU 1), closed loop. All contenders are up at

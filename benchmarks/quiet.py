@@ -65,7 +65,10 @@ async def _sqlite(store: SqliteStore, pdp: Pdp, path: Path, found: dict[str, flo
     tracemalloc.start()
     await _tasks(asking, FIRST, FIRST + MORE)
     warm = _used()
-    found["known"], found["cached"] = len(store._known._state[1]) / MORE, len(store._writer._cache.rows) / MORE
+    found["known"], found["cached"] = (
+        sum(map(len, store._known._state[1:])) / MORE,
+        len(store._writer._cache.rows) / MORE,
+    )
     found["disk"], found["rows on disk"] = (_disk(path) - disk) / MORE, (_row_bytes(path) - own) / MORE
     _forget(store)
     found["warm"], found["rows"] = warm / MORE, (warm - _used()) / MORE

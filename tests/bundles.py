@@ -116,6 +116,14 @@ forbid (principal, action, resource)
 when { context.labels.contains("untrusted") && context has destination && context.destination.external };
 """
 
+OPENS = """\
+@id("tasks")
+@reason("whoever is on this machine opens tasks")
+@owner("alice")
+permit (principal, action == Action::"task:open", resource)
+when { context.input.opener.kind == "operator" };
+"""
+
 FILES: dict[str, str] = {
     "agents.toml": """\
 purposes = ["development"]
@@ -139,6 +147,7 @@ groups = ["owner"]
 """,
     "directory.toml": '[hosts]\ndocs = ["docs.example", "*.docs.example", "127.0.0.1:8080"]\n',
     "policies/main.cedar": POLICY,
+    "policies/tasks.cedar": OPENS,
     "catalog/fs.toml": CATALOGUE,
     "catalog/fs.definitions.json": json.dumps({"tools": [READ, WRITE, ERASE, FETCH, PAY], "prompts": [ASK]}),
 }

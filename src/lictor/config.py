@@ -5,14 +5,17 @@ What decides (policy, catalogue, registry) is the rest of the bundle. Every defa
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
+from lictor.api.settings import OAuth, SignIn, Tls, check_oauth
+from lictor.identity.settings import IssuerSettings, check_issuers
 from lictor.model.errors import OperatorError
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
+from lictor.stores.private import check_ours
 
 
 class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,6 +30,8 @@ class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Host headers accepted besides that of `public_url` (DNS rebinding)."""
     allowed_origins: tuple[str, ...] = ()
     """Browser origins accepted on the MCP endpoint; none by default."""
+    tls: Tls = Tls()
+    """TLS at our own door; without it the gateway speaks plain HTTP."""
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,10 +48,35 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """One connection for all tasks. Only for servers without state of their own."""
 
 
+class BundleSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How changes of the bundle come into force."""
+
+    second_person: bool = False
+    """A bundle that permits more than the one in force waits for an operator who did not make the change."""
+
+
+class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the master key of the safe is (docs/how-to/credentials.md)."""
+
+    key: Literal["file", "command", "keyring"] = "file"
+    """A file of the state folder for the owner alone; a command that unwraps it with a KMS; the OS keyring."""
+    unseal: tuple[str, ...] = ()
+    """The command: the wrapped key on its standard input, the key on its standard output. No shell."""
+    seal: tuple[str, ...] = ()
+    """The other way round, for the first key and for changing it."""
+
+    def __post_init__(self) -> None:
+        """Refuse a contradiction."""
+        if bool(self.unseal) is not (self.key == "command") or (self.seal and not self.unseal):
+            raise ValueError("`unseal` (and `seal`) belong to broker.key = 'command'")
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of `lictor.toml`."""
 
     listen: Listen = Listen()
+    bundle: BundleSettings = BundleSettings()
+    broker: BrokerSettings = BrokerSettings()
     state: str = ".lictor"
     """Folder of log, keys and locks, relative to the bundle."""
     log_name: str = "lictor.local/log"
@@ -59,11 +89,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Server connections open at the same time: each may be a process."""
     limits: Limits = Limits()
     servers: dict[str, ServerSettings] = {}
+    issuers: dict[str, IssuerSettings] = {}
+    """Whose tokens and certificates prove who a workload is."""
+    oauth: OAuth = OAuth()
+    """Who is believed at the token service and at the MCP endpoint."""
+    sign_in: SignIn = SignIn()
+    """How people sign in at the console, besides enrolled secrets."""
 
     @property
     def public_url(self) -> str:
         """The URL clients use, without trailing slash."""
-        return (self.listen.public_url or f"http://{self.listen.host}:{self.listen.port}").rstrip("/")
+        scheme = "https" if self.listen.tls.cert else "http"
+        return (self.listen.public_url or f"{scheme}://{self.listen.host}:{self.listen.port}").rstrip("/")
 
     @property
     def audience(self) -> str:
@@ -94,6 +131,8 @@ def load_settings(text: str, where: str = "lictor.toml") -> Settings:
         ) from None
     for name, server in settings.servers.items():
         _check_server(name, server, where)
+    check_issuers(settings.issuers, where)
+    check_oauth(settings.oauth, settings.sign_in, settings.listen.tls, settings.issuers, where)
     _check_url(settings, where)
     return settings
 
@@ -102,10 +141,11 @@ def read_settings(folder: Path) -> Settings:
     """Settings of a bundle folder; a missing file means all defaults.
 
     Raises:
-        OperatorError: as `load_settings`, or the file cannot be read.
+        OperatorError: as `load_settings`, or the file cannot be read, or others can change it.
     """
     path = folder / "lictor.toml"
     try:
+        check_ours(path)
         text = path.read_text("utf-8")
     except FileNotFoundError:
         return Settings()

@@ -1,6 +1,6 @@
 """What the inside asks of the outside. A docstring is the contract; `tests/contract` tests it on every back end."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -21,7 +21,7 @@ from lictor.model.ids import (
     RequestId,
     TaskId,
 )
-from lictor.model.lease import Credential
+from lictor.model.lease import Credential, Lease
 from lictor.model.record import ExecutionStarted, Record
 from lictor.model.secret import Secret
 from lictor.model.task import TaskState
@@ -132,6 +132,30 @@ class Provider(Protocol):
         ...
 
 
+class Safe(Protocol):
+    """Small secrets, sealed at rest, by name (`credentials.vault`)."""
+
+    async def read(self, name: str) -> Secret | None:
+        """The newest value; None: there is none.
+
+        Raises:
+            StoreError: it is there and cannot be opened, or the key is out of reach.
+        """
+        ...
+
+    async def write(self, name: str, secret: Secret) -> None:
+        """Keep a value durably in place of any older one.
+
+        Raises:
+            StoreError: it is not kept.
+        """
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Forget it. Idempotent."""
+        ...
+
+
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
     """What a record only names by digest: sealed arguments and snapshot of one request. Stored encrypted per task."""
 
@@ -192,6 +216,10 @@ class RecordStore(Protocol):
         """The task whose bearer token has this SHA-256 (hex)."""
         ...
 
+    def revoked(self, jti: str) -> bool:
+        """Whether a task token of the token service was revoked, also by another process."""
+        ...
+
     def tasks(self) -> Sequence[TaskState]:
         """All tasks, newest first."""
         ...
@@ -210,6 +238,18 @@ class RecordStore(Protocol):
 
     def enrolled(self, human: HumanId) -> bool:
         """Whether this person has an approver secret."""
+        ...
+
+    def application_by_secret(self, secret_digest: str) -> str | None:
+        """The application whose current secret has this SHA-256 (hex)."""
+        ...
+
+    def application_enrolled(self, name: str) -> bool:
+        """Whether this application has a secret."""
+        ...
+
+    def opened_with(self, key: str) -> tuple[TaskId, str] | None:
+        """The task that was opened with an idempotency key (`TaskOpened.key`), and the digest of what was asked for."""
         ...
 
     def hold(self, hold: HoldId) -> Hold | None:
@@ -234,6 +274,18 @@ class RecordStore(Protocol):
 
     def execution_outcome(self, execution: ExecutionId) -> str | None:
         """`started`, `executed`, `failed`, `indeterminate`, or None."""
+        ...
+
+    def execution(self, execution: ExecutionId) -> ExecutionStarted | None:
+        """How an execution started, whatever became of it."""
+        ...
+
+    def lease(self, lease: LeaseId) -> Lease | None:
+        """Latest committed state of a lease."""
+        ...
+
+    def leases(self, *, live_only: bool = True) -> Sequence[Lease]:
+        """Leases, oldest first: those that are not over yet, or all there ever were."""
         ...
 
     def payload(self, request: RequestId) -> Payload | None:
@@ -275,6 +327,10 @@ class RecordStore(Protocol):
         """The last bundle revision recorded as activated."""
         ...
 
+    def approved_over(self, revision: PolicyRevision) -> PolicyRevision | None:
+        """The revision over which a second person approved this one, unspent; None: nobody did."""
+        ...
+
     def keep_bundle(self, revision: PolicyRevision, files: dict[str, bytes]) -> None:
         """Keep a bundle's files so that its decisions replay later. Idempotent."""
         ...
@@ -301,4 +357,30 @@ class RecordStore(Protocol):
 
     def close(self) -> None:
         """Drain and release. Idempotent."""
+        ...
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest state of what can be revoked, read afresh from the store and from nowhere else."""
+
+    containments: tuple[Containment, ...]
+    tasks: Mapping[TaskId, TaskState]
+    """Of those asked for; one that is not there is unknown."""
+    newest_ms: int
+    """Time of the newest record; 0 without one."""
+
+
+class Probe(Protocol):
+    """Reads what can be revoked, on a thread of its own, so that a store that hangs keeps nobody from noticing."""
+
+    async def look(self, tasks: Collection[TaskId]) -> Look:
+        """The newest state. It may never return: whoever asks has a deadline of their own.
+
+        Raises:
+            StoreError: the store cannot be read, or is not the one that was opened.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ask no more. Idempotent; does not wait for a read that hangs."""
         ...

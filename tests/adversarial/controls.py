@@ -22,6 +22,7 @@ from lictor.pep.mcp.downstream import door, http
 from lictor.policy.arguments import ArgumentsValidator
 from lictor.ports import Receipt
 from lictor.protocol import display_frame
+from lictor.protocol.jose import profiles
 from lictor.protocol.json import Parsed
 from lictor.records import verify
 from lictor.records.verify import FindingKind, Report
@@ -218,7 +219,23 @@ def urls_as_text() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def signatures_unchecked() -> Iterator[None]:
+    """IDEN: whoever writes a token is whom it names."""
+    with patch.object(profiles, "check_signature", lambda *_: None):
+        yield
+
+
+@contextlib.contextmanager
+def rebinding_ignored() -> Iterator[None]:
+    """OAUT: whatever name the client believes it talks to, and whatever page sends it."""
+    with patch.object(http, "check_host", lambda *_: None), patch.object(http, "check_origin", lambda *_: None):
+        yield
+
+
 BY_CLASS: dict[str, Broken] = {
+    "OAUT": rebinding_ignored,
+    "IDEN": signatures_unchecked,
     "HIST": totals_forgotten,
     "DELG": delegation_unchecked,
     "BEHV": signals_ignored,

@@ -35,6 +35,12 @@ ALIASES: Final[dict[str, tuple[frozenset[Reason], str]]] = {
         frozenset({Reason.FORBIDDEN}),
         "which addresses may be reached is said by policy, in a forbid on the facts of the destination",
     ),
+    "registry_state": (
+        frozenset(
+            {Reason.UNKNOWN_AGENT, Reason.AGENT_INACTIVE, Reason.AGENT_NO_OWNER, Reason.AGENT_REVIEW_OVERDUE}
+        ),
+        "one code for each state of the registry: not in it, out of service, nobody's, not looked at in time",
+    ),
     "approval_unavailable": (
         frozenset({Reason.APPROVAL_UNAVAILABLE, Reason.CANNOT_RECORD}),
         "holds live in the record store: there is no other approval service that could be down",
@@ -66,9 +72,15 @@ IMPLIED: Final[tuple[tuple[str, frozenset[Reason]], ...]] = (
     (r"^interpreter in the allowlist", frozenset({Reason.FORBIDDEN})),
     (r"^allow suffix \S+ \(without dot\)", frozenset({Reason.NOT_PERMITTED})),
     (r"^allow (?:host|suffix) |^ws:, |^argument injection", frozenset({Reason.UNKNOWN_DESTINATION})),
+    (r"^empty code_verifier", frozenset({Reason.UNAUTHENTICATED})),
+    (r"^authorize with registered redirect", frozenset({Reason.INVALID_ARGUMENTS})),
     (r"^metadata by other encodings", frozenset({Reason.FORBIDDEN, Reason.UNKNOWN_DESTINATION})),
     (r"^plain http while", frozenset({Reason.NOT_PERMITTED})),
     (r"^path rule ", frozenset({Reason.FORBIDDEN})),
+    (r"^agent asks for the secret itself", frozenset({Reason.UNKNOWN_TOOL})),
+    (r"^base URL override", frozenset({Reason.UNKNOWN_ARGUMENT})),
+    (r"^secret in a tool argument", frozenset({Reason.CREDENTIAL_IN_ARGUMENTS})),
+    (r"^task ends", frozenset({Reason.TASK_CLOSED, Reason.UNAUTHENTICATED})),
     (r"^\d+ segments|^command substitution|^redirect in|wrapper\n", frozenset({Reason.UNKNOWN_COMMAND})),
 )
 """Reasons asserted where a case states none, by what its precondition or its expectation says."""

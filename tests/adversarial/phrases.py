@@ -540,6 +540,11 @@ async def not_ready(run: Run, seen: Observed, match: Match) -> None:
 async def does_not_start(run: Run, seen: Observed, match: Match) -> None:
     config = run.inputs[0].get("config", {})
     require(seen.word is Word.REFUSED and seen.reason == Reason.CONFIG_REFUSED, seen.summary())
+    if "refused" in seen.facts:
+        refused = dict(seen.facts["refused"])
+        require(refused.pop("usual") == "", f"a usual folder does not start: {refused}")
+        require(all("chmod go-w" in why or "chown" in why for why in refused.values()), f"no command to run: {refused}")
+        return
     require(any(name in seen.text for name in config), f"{seen.text!r} does not name the setting")
 
 

@@ -91,12 +91,28 @@ def effects_follow_grants(run: Run) -> None:
     require(not happened - granted, f"U1: effects without a grant: {dict(happened - granted)}")
     unrecorded = [effect.name for effect in world.servers.effects if not effect.recorded]
     require(not unrecorded, f"U2: effects before their record: {unrecorded[:3]}")
-    sent = Counter(record.sent for record in ended.values() if record.outcome == "executed")
+    # What was lent went to no server as a call: nothing has to have been received for it.
+    calls = {execution.execution for execution in started.values() if not execution.lease}
+    sent = Counter(one.sent for one in ended.values() if one.outcome == "executed" and one.execution in calls)
     require(not sent - happened, "U5: something is recorded as executed that no server received")
 
 
 _NOT_RECORDED = frozenset(
-    {Reason.CANNOT_RECORD, Reason.NO_POLICY, Reason.CONFLICT, Reason.INTERNAL, Reason.PERMITTED, Reason.UNAUTHENTICATED}
+    {
+        Reason.CANNOT_RECORD,
+        Reason.NO_POLICY,
+        Reason.CONFLICT,
+        Reason.INTERNAL,
+        Reason.PERMITTED,
+        Reason.UNAUTHENTICATED,
+        Reason.ALG_NOT_ALLOWED,
+        Reason.CRIT_NOT_UNDERSTOOD,
+        Reason.AUDIENCE,
+        Reason.BAD_HOST,
+        Reason.BAD_ORIGIN,
+        Reason.STATE_UNCONFIRMED,
+        Reason.CLOCK_UNSOUND,
+    }
 )
 """Answers behind which there is no record: nothing could be written, nothing was decided, or nobody known asked."""
 
@@ -113,12 +129,16 @@ def refusals_are_recorded(run: Run) -> None:
                 noted[record.reason] += 1
                 if isinstance(record, DecisionMade) and record.outcome == "needs_approval":
                     noted[Reason.NEEDS_APPROVAL] += 1  # an agent is told that it is held, not what laid the restriction
+            case ExecutionEnded() as record if record.reason == Reason.CONTAINED:
+                noted[record.reason] += 1  # stopped under way
             case HoldExpired():
                 noted[Reason.APPROVAL_TIMEOUT] += 1
                 noted[Reason.APPROVAL_EXPIRED] += 1
             case _:
                 pass
-    told = Counter(seen.reason for seen in map(observe, run.world.responses) if seen.reason not in _NOT_RECORDED)
+    # 401: whoever asked was nobody, though a token's holder is told what became of it.
+    heard = [observe(response) for response in run.world.responses if response.status != 401]
+    told = Counter(seen.reason for seen in heard if seen.reason not in _NOT_RECORDED)
     upstream = [reason for reason in told if reason.startswith("upstream_")]
     missing = {reason: count for reason, count in (told - noted).items() if reason and reason not in upstream}
     require(not missing, f"U2: told and not recorded: {missing}")

@@ -1,5 +1,6 @@
 """The servers behind the gateway: `Upstream` objects that do nothing but count, and keep the exact bytes they were given."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,6 +50,10 @@ class Servers:
     render: Callable[[Any], bytes] = msgspec.json.encode
     """How a list is written on the wire; formatting must not matter."""
     recorded: Callable[[str], bool] = lambda _digest: False
+    wait: asyncio.Event | None = None
+    """A call is answered when this is set; its effect has happened by then."""
+    echo: bool = False
+    """A call is answered with its own arguments."""
     flap: Callable[[str, list[dict[str, Any]]], list[dict[str, Any]]] | None = None
 
     def tool(self, server: str, name: str) -> dict[str, Any]:
@@ -107,7 +112,9 @@ class FakeUpstream:
         servers.effects.append(Effect(self.server, name, data, servers.recorded(sha256_digest(data))))
         if servers.after is not None:
             servers.after(self.server, method)
-        text = servers.results.get(f"{self.server}.{name}", "done")
+        if servers.wait is not None:
+            await servers.wait.wait()
+        text = data.decode() if servers.echo else servers.results.get(f"{self.server}.{name}", "done")
         if method == "resources/read":
             return Reply(result=msgspec.json.encode({"contents": [{"uri": name, "text": text}]}))
         return Reply(
@@ -121,4 +128,10 @@ class FakeUpstream:
         return None
 
     async def close(self) -> None:
+        self.closed = True
+
+    async def abort(self) -> None:
+        self.closed = True
+
+    def strike(self) -> None:
         self.closed = True

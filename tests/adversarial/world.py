@@ -7,7 +7,7 @@ import contextlib
 import json
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,11 +115,17 @@ class World:
     responses: list[Response] = field(default_factory=list)
     operator: list[str] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
+    injected: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    """(server, fields) of every connection that was lent something."""
+    desk: Any = None
+    """The provider that lends, where a case has one."""
     settled: list[Any] = field(default_factory=list)
     variants: list[dict[str, Any]] = field(default_factory=list)
     """Arguments that a precondition wants tried as well; a value of None leaves the argument out."""
     links: dict[str, str] = field(default_factory=dict)
     """Symbolic links of the servers' file system: where each leads."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """Settings of gateways that are started from now on, besides the usual ones."""
     slowest_s: float = 0.0
 
     # -- wiring ----------------------------------------------------------------------------------------------------------
@@ -147,6 +153,7 @@ class World:
                 )
                 for name in self.servers.offered
             },
+            **self.settings,
         )
         if self.durable:
             inner: Any = SqliteStore(state / "log.db", signer=keys.signer, origin=settings.log_name)
@@ -180,14 +187,12 @@ class World:
         runtime = application.Runtime(house, servers, prefixed=True)
         return Gatewayed(house, runtime, store, application.http_app(runtime))
 
-    def connector(self, *parts: Any, **_options: Any) -> Any:
-        """In place of `lictor.app.connector`: the counting server instead of a process or a socket."""
-        name = next(part for part in parts if isinstance(part, str))
-
-        async def connect(_capabilities: Any, _ask: Any, _notify: Any) -> FakeUpstream:
-            return FakeUpstream(name, self.servers)
-
-        return connect
+    async def connect_server(self, name: str, *_parts: Any, **options: Any) -> FakeUpstream:
+        """In place of `lictor.app.connect_server`: the counting server instead of a process or a socket."""
+        fields, _ = options.get("injected", ({}, {}))
+        if fields:
+            self.injected.append((name, {key: secret.reveal() for key, secret in fields.items()}))
+        return FakeUpstream(name, self.servers)
 
     async def deploy(self, files: dict[str, bytes]) -> None:
         """Put another bundle in force on every gateway, as the hot reload does.
@@ -318,6 +323,7 @@ class World:
         state: str | None = None,
         gateway: int = 0,
         meta: dict[str, Any] | None = None,
+        more: Iterable[tuple[str, str]] = (),
     ) -> Observed:
         """`tools/call` with the case's name for the tool; what it leaves out of the arguments is filled in."""
         asking = session or await self.session()
@@ -327,7 +333,7 @@ class World:
         if meta:
             params["_meta"] = meta
         return await self.request(
-            asking, "tools/call", params, gateway=gateway, headers=await self._headers(asking, params)
+            asking, "tools/call", params, gateway=gateway, headers=[*await self._headers(asking, params), *more]
         )
 
     async def read(self, uri: str, *, session: Session | None = None) -> Observed:
@@ -416,7 +422,7 @@ def opened(*, durable: bool, folder: Path | None = None) -> Iterator[World]:
         world = World(folder, durable)
         world.secrets.append(UPSTREAM_SECRET)
         with (
-            patch.object(application, "connector", world.connector),
+            patch.object(application, "connect_server", world.connect_server),
             patch.object(application, "HostFiles", lambda: LinkedFiles(world.links)),
             patch.object(application, "warn", world.operator.append),
         ):

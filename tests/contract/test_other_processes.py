@@ -123,7 +123,7 @@ async def test_without_an_index_every_read_goes_to_the_file(tmp_path, monkeypatc
     folder = tmp_path / "state"
     with SqliteStore(folder / "log.db", signer=Keys.open(folder).signer, origin=ORIGIN) as store:
         assert await stale_reads(store, folder, 3) == []
-        assert store._known._state == (b"", {})
+        assert store._known._state == (b"", {}, {})
 
 
 async def test_a_change_by_a_foreign_tool_is_seen(store, tmp_path):

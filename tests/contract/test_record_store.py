@@ -9,7 +9,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lictor.model.approval import HoldStatus
 from lictor.model.errors import ConflictError, StoreError
 from lictor.model.reasons import Reason
-from lictor.model.record import ApproverEnrolled, BundleActivated, HoldDenied, HoldExpired, TaskClosed, decode_entry
+from lictor.model.record import (
+    ApproverEnrolled,
+    BundleActivated,
+    BundleApproved,
+    HoldDenied,
+    HoldExpired,
+    TaskClosed,
+    decode_entry,
+)
 from lictor.records.verify import verify_log
 from lictor.stores.memory import MemoryStore
 from lictor.stores.sqlite import SqliteStore
@@ -233,6 +241,18 @@ async def test_bundles(store):
     assert store.bundle("r2") is None
     await store.commit(batch(opened()))  # a write beside the log does not disturb it
     assert store.size() == 3
+
+
+async def test_a_second_persons_approval(store):
+    """It names what it was compared with, and is spent when the revision is put in force."""
+    assert store.approved_over("r2") is None
+    await store.commit(batch(BundleApproved(revision="r2", previous="r1", by="bob", widens=("more",))))
+    assert store.approved_over("r2") == "r1"
+    assert store.approved_over("r1") is None
+    await store.commit(batch(BundleActivated(revision="r3", previous="r1", files=2)))
+    assert store.approved_over("r2") == "r1"
+    await store.commit(batch(BundleActivated(revision="r2", previous="r3", files=2)))
+    assert store.approved_over("r2") is None
 
 
 async def test_payloads(store):

@@ -12,9 +12,11 @@ from typing import get_args
 import msgspec
 import pytest
 
+from lictor.api.settings import OAuth, SignIn, Tls
 from lictor.cli.main import COMMANDS
 from lictor.cli.output import Exit
-from lictor.config import Listen, ServerSettings, Settings
+from lictor.config import BrokerSettings, Listen, ServerSettings, Settings
+from lictor.identity.settings import IssuerSettings
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import Record
@@ -83,7 +85,12 @@ def test_reserved_reasons_are_those_nobody_produces() -> None:
 STRUCTS = [
     ("## Top level", Settings),
     ("## `[listen]`", Listen),
+    ("## `[broker]`", BrokerSettings),
     ("## `[servers.NAME]`", ServerSettings),
+    ("## `[issuers.NAME]`", IssuerSettings),
+    ("## `[listen.tls]`", Tls),
+    ("## `[oauth]`", OAuth),
+    ("## `[sign_in]`", SignIn),
     ("## `[limits]`", Limits),
 ]
 
@@ -97,11 +104,11 @@ def test_every_setting_has_its_row(heading: str, struct: type[msgspec.Struct]) -
 @pytest.mark.parametrize(("heading", "struct"), STRUCTS)
 def test_documented_defaults_are_the_real_ones(heading: str, struct: type[msgspec.Struct]) -> None:
     """The default column says what the code says."""
-    empty = struct()
+    empty = msgspec.convert({"kind": "oidc", "url": ""}, struct) if struct is IssuerSettings else struct()
     wrong = []
     for name, default, *_ in rows(section(page("settings.md"), heading)):
         value = getattr(empty, name)
-        if isinstance(value, msgspec.Struct) or name in {"public_url", "servers"}:
+        if isinstance(value, msgspec.Struct) or default == "required" or name in {"public_url", "servers", "issuers"}:
             continue
         value = list(value) if isinstance(value, tuple) else value
         said = tomllib.loads(f"x = {default.strip('`')}")["x"]

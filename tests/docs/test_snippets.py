@@ -38,7 +38,7 @@ from lictor.stores.bundle_folder import BundleFolder
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^(?P<indent> *)```(?P<kind>\w*)\n(?P<body>.*?)^(?P=indent)```$", re.DOTALL | re.MULTILINE)
-KINDS = {"toml", "cedar", "json", "console", "text", ""}
+KINDS = {"toml", "cedar", "json", "console", "python", "text", ""}
 OTHER_COMMANDS = {"make", "mkdir", "pip"}
 FETCH = {
     "name": "fetch",

@@ -287,13 +287,13 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(bundle: Path, port: int) -> Iterator[Served]:
-    """`lictor serve` until the block ends; it must end by itself when asked to."""
+def serving(bundle: Path, port: int, healthy: Callable[[Served, Path], None] | None = None) -> Iterator[Served]:
+    """`lictor serve` until the block ends; it must end by itself when asked to. `healthy` waits until it answers."""
     with (bundle.parent / f"{bundle.name}.log").open("wb") as log:
         process = subprocess.Popen([LICTOR, "serve", "--bundle", str(bundle)], stdout=log, stderr=log)
         served = Served(bundle, port, process)
         try:
-            _until_healthy(served, Path(log.name))
+            (healthy or _until_healthy)(served, Path(log.name))
             yield served
         finally:
             process.send_signal(signal.SIGINT)

@@ -92,7 +92,7 @@ def test_init_writes_once(home: Home) -> None:
 
 def test_policy_is_checked_tested_and_explained(home: Home) -> None:
     """A good bundle is good; a broken one is refused with file and line; an explanation names policies."""
-    assert home.run("policy", "check").startswith("good: 5 policies")
+    assert home.run("policy", "check").startswith("good: 6 policies")
     assert home.json("policy", "test")["failed"] == []
     told = home.run("policy", "explain", "destroying is denied")
     assert "baseline/nothing-destructive" in told

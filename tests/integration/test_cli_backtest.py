@@ -210,7 +210,7 @@ def test_a_draft_is_less_and_enough(home: Path) -> None:
     """It is checked, nothing is newly allowed, no read is lost; it refuses to overwrite; the solver agrees that it is not looser."""
     told = run_json(home, "policy", "draft", "--out", "least")
     assert told["permits"] > 1
-    assert [one for one in told["findings"] if one["rule"] != "never_matches"] == []
+    assert [one for one in told["findings"] if one["rule"] not in {"never_matches", "no_task_opens"}] == []
     assert "is there already" in run(home, "policy", "draft", "--out", "least", code=3)
     run(home, "policy", "check", "--bundle", "least")
     found = run_json(home, "policy", "backtest", "least", "--guard")

@@ -22,10 +22,10 @@ async def restricted_in_between() -> Outcome:
     contain = Contain(store=store, clock=spender.clock, ids=spender.ids)
     allow = Authorize._allow
 
-    async def late(authorize, pdp, attempt, decision):
+    async def late(authorize, *args):
         if not store.containments():
             await contain.lay(Scope.AGENT, "coder", Restriction.SUSPENDED, by="os:op")
-        return await allow(authorize, pdp, attempt, decision)
+        return await allow(authorize, *args)
 
     try:
         with patch.object(Authorize, "_allow", late):

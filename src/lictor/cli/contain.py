@@ -44,14 +44,14 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     lifting.add_argument("id", help="cnt_…, from `lictor contain list`")
     lifting.add_argument("--why", required=True, help="for the record")
     lifting.epilog = f"Once approvers are enrolled, this needs the secret of one: ${SECRET_VARIABLE}, or asked for."
-    lifting.set_defaults(run=lambda args: asyncio.run(_lift(args)))
+    lifting.set_defaults(run=lambda args: asyncio.run(lift(args)))
 
 
 async def _lay(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path, open_house
 
     out = Out(as_json=args.json)
-    scope, target = _scope(args.what)
+    scope, target = scope_of(args.what)
     house = await open_house(bundle_path(args.bundle), load=False)
     try:
         laid = await house.contain.lay(
@@ -86,7 +86,8 @@ def _list(args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-async def _lift(args: argparse.Namespace) -> int:
+async def lift(args: argparse.Namespace) -> int:
+    """Take a restriction away; `args` has id, why, bundle and json."""
     from lictor.app import bundle_path, open_house
 
     out = Out(as_json=args.json)
@@ -112,7 +113,12 @@ def _person(house: "House") -> HumanId:
     return HumanId(f"os:{getpass.getuser()}")
 
 
-def _scope(what: str) -> tuple[Scope, str]:
+def scope_of(what: str) -> tuple[Scope, str]:
+    """`SCOPE:TARGET` as scope and target.
+
+    Raises:
+        CallerError: `conflict`: there is no such scope.
+    """
     name, _, target = what.partition(":")
     try:
         scope = Scope(name)

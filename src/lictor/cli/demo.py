@@ -153,23 +153,24 @@ async def _play(out: Out, stage: _Stage) -> None:
     """The scenes."""
     from lictor.cli.demonstration.agent import connected
     from lictor.cli.demonstration.timeline import Timeline
+    from lictor.model.identity import Opener
     from lictor.model.ids import AgentId, HumanId
     from lictor.model.task import Budget
+    from lictor.service.tasks import Wish
 
     house, human = stage.house, f"os:{getpass.getuser()}"
     line = Timeline(out, house.store, stage.why)
     asked = "Read the release handbook and prepare the release notes for Lantern."
-    opened = await house.tasks.open(
+    wish = Wish(
         agent=AgentId("assistant"),
         human=HumanId(human),
         purpose="prepare-release",
-        trusted_text=asked,
+        text=asked,
         ttl_s=3_600,
         budget=Budget(calls=50),
-        audience=house.settings.audience,
-        by=human,
-        token=True,
     )
+    operator = Opener(kind="operator", name=human)
+    opened = await house.open(operator, wish, audience=house.settings.audience, by=human)
     line.title("A task is opened, by a person")
     line.note("human", f"{human} asks: “{asked}”")
     line.note("agent", f"assistant, for this task only: {opened.task.id}")

@@ -10,10 +10,16 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out
 from lictor.model.errors import LictorError
+from lictor.model.ids import ServerName
+from lictor.model.lease import LeaseStatus
+
+if TYPE_CHECKING:
+    from lictor.app import House
 
 NEEDED_STACK: int = 8 * 1024 * 1024
 """The engine skips policies it cannot evaluate on a small stack (facts S4); the self-test proves that we deny there."""
@@ -90,6 +96,9 @@ def _bundle(given: str | None) -> list[Check]:
         checks = [
             Check(name="bundle", state="ok", text=f"{path}: policies: {count}, servers: {len(house.settings.servers)}")
         ]
+        if house.waits:
+            text = "what is in the folder permits more than what is in force, and waits for a second person"
+            checks.append(Check(name="bundle", state="warn", text=text, remedy="lictor policy approve REVISION"))
         enrolled = [person for person in (bundle.approvers if bundle else {}) if house.store.enrolled(person)]
         if not enrolled:
             checks.append(
@@ -103,15 +112,23 @@ def _bundle(given: str | None) -> list[Check]:
         else:
             checks.append(Check(name="approvers", state="ok", text=", ".join(enrolled)))
         opened = house.store.open_executions()
+        pending = [lease for lease in house.store.leases() if lease.status is LeaseStatus.REVOKING]
+        checks += _credentials(house)
         state, origin = house.state, house.settings.log_name
         servers = house.settings.servers
+        issuers = {name: issuer.url for name, issuer in house.settings.issuers.items()}
     finally:
         house.close()
     checks.append(_private(state))
+    checks.extend(_plain(name, url) for name, url in issuers.items() if url.startswith("http://"))
     for name, server in servers.items():
         if server.command and shutil.which(server.command[0]) is None:
             text = f"{name}: {server.command[0]!r} is not on PATH"
             checks.append(Check(name="server", state="bad", text=text, remedy="install it, or correct lictor.toml"))
+    if pending:
+        named = ", ".join(f"{one.server}/{one.credential}" for one in pending[:5])
+        text = f"{len(pending)} credentials are not revoked yet: {named}"
+        checks.append(Check(name="leases", state="warn", text=text, remedy="lictor leases"))
     if opened:
         text = f"{len(opened)} executions are open; another gateway may be running them"
         checks.append(Check(name="open", state="warn", text=text, remedy="lictor log show --open"))
@@ -120,6 +137,38 @@ def _bundle(given: str | None) -> list[Check]:
         checks.append(Check(name="log", state="ok", text=f"{report['size']} records verify; {report['anchor']}"))
     else:
         checks.append(Check(name="log", state="bad", text="the log does not verify", remedy="lictor log verify"))
+    return checks
+
+
+def _plain(name: str, url: str) -> Check:
+    """Only loopback is accepted without TLS, so it is somebody's experiment; `lictor dev-issuer` asks for no password."""
+    text = f"{name} at {url} is a development issuer: who it vouches for is whoever asked it"
+    return Check(name=f"issuer {name}", state="warn", text=text, remedy="use your organisation's issuer in production")
+
+
+def _credentials(house: "House") -> list[Check]:
+    """Secrets in the clear in lictor.toml, credentials that cannot be lent, a safe that does not open."""
+    from lictor.cli.lifting import looks_secret
+    from lictor.lending import problem_of, sealed
+
+    checks = []
+    for name, server in house.settings.servers.items():
+        clear = [
+            key for part in (server.env, server.headers) for key, value in part.items() if looks_secret(key, value)
+        ]
+        if clear:
+            text = f"{name}: in the clear in lictor.toml: {', '.join(clear)}"
+            checks.append(
+                Check(name="secrets", state="warn", text=text, remedy="lictor secret set, and credentials.toml")
+            )
+    servers = {ServerName(name): server for name, server in house.settings.servers.items()}
+    for credential in house.policy.current().credentials.values():
+        problem = problem_of(credential, servers.get(credential.server))
+        if problem:
+            checks.append(Check(name="lending", state="bad", text=f"credential {credential.name!r}: {problem}"))
+    if house.policy.current().credentials:
+        count = len(sealed(house.state, house.settings.broker).values())
+        checks.append(Check(name="safe", state="ok", text=f"it opens; secrets: {count}"))
     return checks
 
 

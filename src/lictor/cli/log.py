@@ -12,6 +12,7 @@ import msgspec
 
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out, safe
+from lictor.model.action import ActionKind, action_words
 
 
 def add(_: str, parser: argparse.ArgumentParser) -> None:
@@ -92,7 +93,8 @@ def _gist(out: Out, record: dict[str, Any]) -> str:
     """The few members of a record that tell what happened."""
     match record["type"]:
         case "request.received":
-            return safe(f"{record['agent']} asks {record['server']}/{record['name']}", 100)
+            words = action_words(ActionKind(record["kind"]), record["server"], record["name"])
+            return safe(f"{record['agent']} asks {words}", 100)
         case "decision.made":
             paint = {"allow": out.good, "deny": out.bad}.get(record["outcome"], out.warm)
             policies = ", ".join(record.get("policies", ()))
@@ -110,6 +112,11 @@ def _gist(out: Out, record: dict[str, Any]) -> str:
             return safe(f"{task['id']} {task['agent']} for {task['human']}: {task['purpose']}", 100)
         case "privilege.approver_enrolled":
             return safe(f"{record['human']} by {record['by']}", 100)
+        case "privilege.agent_changed":
+            return safe(f"{record['agent']} {record['what']} by {record['by']}", 100)
+        case "privilege.bundle_approved":
+            ways = len(record["widens"])
+            return safe(f"{record['revision'][:19]} by {record['by']}, wider in {ways} ways", 100)
         case "privilege.bundle_activated":
             return f"{record['revision'][:19]} with {record['files']} policy and catalogue files"
         case _:

@@ -1,16 +1,22 @@
 """`lictor policy`: its actions, and `check`. Works on files and the log; needs no running gateway."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out, safe
 from lictor.cli.policytest import show_refused
 from lictor.policy.problems import BundleRefused
 
+if TYPE_CHECKING:
+    from lictor.policy.bundle import Bundle
+    from lictor.policy.unused import Unused
+
 
 def add(_: str, parser: argparse.ArgumentParser) -> None:
     """Arguments."""
-    from lictor.cli import backtest, diff, explain, leastpriv, policytest, prove, record
+    from lictor.cli import backtest, diff, explain, leastpriv, policyapprove, policytest, prove, record
 
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
     checking = actions.add_parser("check", help="load, type-check and lint the bundle, with file, line and a fix")
@@ -18,15 +24,19 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     checking.add_argument(
         "--require-proofs", action="store_true", help="fail where a claim is not proved, or the solver is not installed"
     )
+    checking.add_argument(
+        "--unused", type=int, default=0, metavar="DAYS", help="also warn of what the log of so many days never saw used"
+    )
     checking.set_defaults(run=_check)
     prove.add(actions)
     diff.add(actions)
-    for one in (policytest, record, explain, backtest, leastpriv):
+    for one in (policytest, record, explain, backtest, leastpriv, policyapprove):
         one.add(actions)
 
 
 def _check(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path
+    from lictor.cli.agents_unused import as_data
     from lictor.cli.prove import during_check, load
     from lictor.config import load_settings
     from lictor.policy.casefiles import read_suites
@@ -44,6 +54,7 @@ def _check(args: argparse.Namespace) -> int:
     except BundleRefused as refused:
         return _refused(out, refused)
     findings = lint_bundle(bundle)
+    never = _never_used(out, path, bundle, args.unused) if args.unused > 0 else ()
     out.data(
         {
             "revision": bundle.revision,
@@ -53,6 +64,7 @@ def _check(args: argparse.Namespace) -> int:
                 for f in findings
             ],
             "proofs": proofs.data,
+            "unused": [as_data(one) for one in never],
         }
     )
     for finding in findings:
@@ -60,12 +72,22 @@ def _check(args: argparse.Namespace) -> int:
         out.line(f"{safe(finding.where)}: {paint(finding.severity)} [{finding.rule}] {safe(finding.message, 300)}")
         if finding.fix:
             out.line(f"    {out.dim(safe(finding.fix, 300))}")
+    for one in never:
+        text = f"{one.agent}: {len(one.actions)} of {one.reached} that {one.permit} reaches never used in {args.unused} days"
+        out.line(f"{safe(one.where)}: {out.warm('warning')} [unused] {safe(text, 300)}")
+        out.line(f"    {out.dim(safe(one.change, 300))}")
     bad = has_errors(findings) or proofs.bad
     verdict = out.bad("refused") if bad else out.good("good")
     things, count = len(bundle.entries), len(bundle.policies)
     out.line(f"{verdict}: {count} policies, {things} catalogue entries, revision {bundle.revision[:19]}")
     proofs.show(out)
     return Exit.NO if bad else Exit.OK
+
+
+def _never_used(out: Out, path: Path, bundle: "Bundle", days: int) -> "tuple[Unused, ...]":
+    from lictor.cli.agents_unused import surplus
+
+    return surplus(out, path, bundle, sorted(bundle.agents), days)[0]
 
 
 def _refused(out: Out, refused: BundleRefused) -> int:

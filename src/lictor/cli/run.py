@@ -43,9 +43,11 @@ def run(args: argparse.Namespace) -> int:
 async def _run(args: argparse.Namespace, command: list[str]) -> int:
     from lictor.app import Runtime, bundle_path, open_house, servers_of
     from lictor.config import ServerSettings
+    from lictor.model.identity import Opener
     from lictor.model.ids import HumanId, ServerName
     from lictor.model.task import Budget
     from lictor.pep.mcp.downstream.stdio import serve_stdio
+    from lictor.service.tasks import Wish
 
     house = await open_house(bundle_path(args.bundle))
     name = ServerName(args.server)
@@ -59,17 +61,16 @@ async def _run(args: argparse.Namespace, command: list[str]) -> int:
     _end_in_order()
     async with runtime.running():
         user = f"os:{getpass.getuser()}"
-        opened = await house.tasks.open(
+        wish = Wish(
             agent=_agent(args.agent, house.policy.current().agents),
             human=HumanId(user),
             purpose=args.purpose or (house.bundle.purposes[0] if house.bundle else ""),
-            trusted_text=args.text,
+            text=args.text,
             ttl_s=house.settings.task_ttl_s,
             budget=Budget(),
-            audience="local",
-            by=user,
-            token=False,
+            bearer=False,
         )
+        opened = await house.open(Opener(kind="operator", name=user), wish, audience="local", by=user)
         try:
             await serve_stdio(runtime.gateway, house, opened.task.id, sys.stdin.buffer, sys.stdout.buffer)
         finally:

@@ -1,4 +1,7 @@
-"""`lictor task`: open, list, show and close tasks. A task is opened by a person, never by the model."""
+"""`lictor task`: open, list, show and close tasks. A task is opened by a person, never by the model.
+
+On this machine by default; with `--url` at a gateway elsewhere.
+"""
 
 import argparse
 import asyncio
@@ -10,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from lictor.cli import taskremote
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out, moment, safe
 from lictor.model.contract import Contract, ContractSource
@@ -49,18 +53,18 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     binding.add_argument(
         "--draft", action="store_true", help="bind it to a contract drafted from --text and the catalogue alone"
     )
-    opening.set_defaults(run=lambda args: asyncio.run(_open(args)))
+    opening.set_defaults(run=lambda args: _open_there(args) if args.url else asyncio.run(_open(args)))
     listing = actions.add_parser("list", help="tasks, newest first")
     common(listing)
-    listing.set_defaults(run=_list)
+    listing.set_defaults(run=lambda args: _there(args, "listed") if args.url else _list(args))
     showing = actions.add_parser("show", help="one task: budgets, contract, labels, state")
     common(showing)
     showing.add_argument("task")
-    showing.set_defaults(run=_show)
+    showing.set_defaults(run=lambda args: _there(args, "shown") if args.url else _show(args))
     confirming = actions.add_parser("confirm", help="say yes to a task's contract as it stands, once")
     common(confirming)
     confirming.add_argument("task")
-    confirming.set_defaults(run=lambda args: asyncio.run(_confirm(args)))
+    confirming.set_defaults(run=lambda args: _there(args, "confirmed") if args.url else asyncio.run(_confirm(args)))
     delegating = actions.add_parser("delegate", help="open a child task for another agent: less in every dimension")
     common(delegating)
     delegating.add_argument("task", help="the parent; its token in LICTOR_TASK_TOKEN shows that you hold it")
@@ -76,15 +80,54 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
         help="carved from the parent's budget; repeat per currency",
     )
     delegating.add_argument("--contract", metavar="FILE", help="bind the child to the clauses of a TOML or JSON file")
-    delegating.set_defaults(run=lambda args: asyncio.run(_delegate(args)))
+    delegating.set_defaults(run=lambda args: _delegate_there(args) if args.url else asyncio.run(_delegate(args)))
     closing = actions.add_parser("close", help="end a task's authority now")
     common(closing)
     closing.add_argument("task")
-    closing.set_defaults(run=lambda args: asyncio.run(_close(args)))
+    closing.set_defaults(run=lambda args: _there(args, "closed") if args.url else asyncio.run(_close(args)))
+    for one in (opening, listing, showing, confirming, delegating, closing):
+        taskremote.add(one)
+
+
+def _there(args: argparse.Namespace, action: str) -> int:
+    return taskremote.run(args, getattr(taskremote, action))
+
+
+def _open_there(args: argparse.Namespace) -> int:
+    if args.draft:
+        raise CallerError(
+            Reason.INVALID_ARGUMENTS, "--draft needs the catalogue: it works on the gateway's machine only"
+        )
+    body = _asked(args) | {
+        "human": args.human or f"os:{getpass.getuser()}",
+        "purpose": args.purpose,
+        "declared": _declared(args.declare),
+    }
+    return taskremote.run(args, lambda there, given, out: taskremote.opened(there, given, out, body))
+
+
+def _delegate_there(args: argparse.Namespace) -> int:
+    body = _asked(args)
+    return taskremote.run(args, lambda there, given, out: taskremote.delegated(there, given, out, body))
+
+
+def _asked(args: argparse.Namespace) -> dict[str, Any]:
+    """What `open` and `delegate` have in common, as the client takes it."""
+    raw = _clauses(args.contract) if args.contract else None
+    return {
+        "agent": args.agent,
+        "text": args.text,
+        "ttl_s": args.ttl,
+        "calls": args.calls,
+        "value": _values(args.value),
+        "clauses": raw.get("clauses") if isinstance(raw, dict) else raw,
+    }
 
 
 async def _open(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path, open_house
+    from lictor.model.identity import Opener
+    from lictor.service.tasks import Wish
 
     out = Out(as_json=args.json)
     operator = f"os:{getpass.getuser()}"
@@ -98,19 +141,18 @@ async def _open(args: argparse.Namespace) -> int:
             contract, cut_off = draft(propose, args.text, pdp, [AgentId(args.agent)])
             for action in cut_off:
                 out.line(f"left out, policy permits it under no circumstances: {safe(action)}")
-        opened = await house.tasks.open(
+        wish = Wish(
             agent=AgentId(args.agent),
             human=HumanId(args.human or operator),
             purpose=args.purpose,
-            trusted_text=args.text,
+            text=args.text,
             ttl_s=args.ttl,
             budget=Budget(calls=args.calls, value=_values(args.value)),
-            audience=house.settings.audience,
-            by=operator,
-            token=True,
             declared=_declared(args.declare),
             contract=contract,
         )
+        opener = Opener(kind="operator", name=operator)
+        opened = await house.open(opener, wish, audience=house.settings.audience, by=operator)
         url = house.settings.audience
     finally:
         house.close()

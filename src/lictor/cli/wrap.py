@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lictor.cli import wrapping
+from lictor.cli import clients, lifting, wrapping
 from lictor.cli.clients import ClientConfig, describe, discover
 from lictor.cli.output import Exit, Out, fail, safe
 from lictor.model.errors import LictorError
@@ -20,6 +20,9 @@ def add(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     if name == "wrap":
         parser.add_argument("--bundle", metavar="DIR", help="bundle folder the wrapped servers use")
+        parser.add_argument(
+            "--keep-secrets", action="store_true", help="leave what looks like a secret in the client's file"
+        )
         parser.set_defaults(run=wrap)
     else:
         parser.set_defaults(run=unwrap)
@@ -28,14 +31,54 @@ def add(name: str, parser: argparse.ArgumentParser) -> None:
 def wrap(args: argparse.Namespace) -> int:
     """Plan, show, and with --write apply, for every configuration."""
     from lictor.app import bundle_path
+    from lictor.config import read_settings
 
     bundle = bundle_path(args.bundle)
     command = executable()
-    plans = [wrapping.plan(config, command, bundle) for config in _configs(args.files)]
-    code = _finish(args, plans, wrapping.apply, "wrapped", "lictor unwrap")
+    state = None if args.keep_secrets else bundle / read_settings(bundle).state
+    plans = [wrapping.plan(config, command, bundle, state) for config in _configs(args.files)]
+    code = _finish(args, plans, lambda plan: _apply(plan, bundle), "wrapped", "lictor unwrap")
     if not args.json:
         _tell_unreviewed(plans, bundle)
     return code
+
+
+def _apply(plan: wrapping.Plan, bundle: Path) -> None:
+    """The safe first, then the bundle, checked as a whole, then the client's file.
+
+    A crash in between leaves a secret in two places, never in none.
+    """
+    if plan.lifted:
+        _lift(plan, bundle)
+    wrapping.apply(plan)
+
+
+def _lift(plan: wrapping.Plan, bundle: Path) -> None:
+    from lictor.config import load_settings, read_settings
+    from lictor.lending import sealed
+    from lictor.policy.compile import parse_guarded
+    from lictor.policy.load import load_bundle
+    from lictor.stores.bundle_folder import BundleFolder
+    from lictor.stores.clock import SystemClock
+    from lictor.stores.private import private_folder
+
+    settings = read_settings(bundle)
+    keep = sealed(private_folder(bundle / settings.state), settings.broker)
+    lifted = [one for one in plan.lifted if not (lifting.lent(bundle, one) and keep.read(one.secret) == one.value)]
+    moved = [one for one in plan.moved if getattr(settings.servers.get(one.server), "url", "") != one.url]
+    drafts = lifting.drafted(bundle, lifted, moved)
+    files = dict(BundleFolder(bundle).load().files)
+    for path, text in drafts.items():
+        if path.name == "lictor.toml":
+            load_settings(text, str(path))
+        else:
+            files[path.relative_to(bundle).as_posix()] = text.encode()
+    load_bundle(files, parse_guarded(files))
+    for one in lifted:
+        keep.write(one.secret, one.value, SystemClock().now_ms())
+    for path, text in drafts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        clients.replace(path, text.encode(), expected=clients.read(path) if path.exists() else None)
 
 
 def _tell_unreviewed(plans: Iterable[wrapping.Plan], bundle: Path) -> None:
@@ -43,7 +86,8 @@ def _tell_unreviewed(plans: Iterable[wrapping.Plan], bundle: Path) -> None:
     out = Out(as_json=False)
     servers = sorted({entry.server for plan in plans for entry in plan.entries if entry.action in {"wrap", "already"}})
     for server in servers:
-        if server and not (bundle / "catalog" / f"{server}.toml").is_file():
+        catalogue = bundle / "catalog" / f"{server}.toml"
+        if server and not (catalogue.is_file() and "[" in catalogue.read_text("utf-8")):
             out.line(f"{out.warm('!')} {safe(server, 40)} has no catalogue yet, so none of its tools may run")
             out.line(f"  draft one and review it: lictor catalog pull {safe(server, 40)} --write -- COMMAND")
 
@@ -112,6 +156,7 @@ def _as_data(plan: wrapping.Plan) -> dict[str, object]:
     return {
         "path": str(plan.path),
         "changed": plan.changed,
+        "lifted": [{"server": one.server, "name": one.name, "secret": one.secret} for one in plan.lifted],
         "entries": [{"name": e.name, "action": e.action, "server": e.server, "note": e.note} for e in plan.entries],
         "notes": list(plan.notes),
         "diff": wrapping.diff(plan),

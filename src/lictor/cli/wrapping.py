@@ -11,6 +11,7 @@ beside it (a new `apply` uses it, `unwrap` clears it away); after it the file is
 import copy
 import difflib
 import hashlib
+import json
 import os
 import re
 import stat
@@ -27,8 +28,10 @@ import tomlkit.exceptions
 
 from lictor.cli import clients, jsonc
 from lictor.cli.clients import EVERY, ClientConfig, KeyPath
+from lictor.cli.lifting import PLACE, Lifted, Moved, backup_of, found_in, masked
 from lictor.model.errors import LictorError, OperatorError
 from lictor.model.reasons import Reason
+from lictor.stores.private import private_folder
 
 Action = Literal["wrap", "already", "remote", "unknown", "unwrap", "kept"]
 How = Literal["wrap", "backup", "entries"]
@@ -96,6 +99,10 @@ class Plan:
     how: How
     command: str
     leftovers: tuple[Path, ...] = ()
+    lifted: tuple[Lifted, ...] = ()
+    moved: tuple[Moved, ...] = ()
+    backup: Path | None = None
+    """Where the file as it was is kept, when it holds secrets; None: beside it."""
 
     @property
     def changed(self) -> bool:
@@ -121,18 +128,21 @@ class _Note(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`sha256:<hex>` of the file as written."""
     command: str
     """The executable written into the entries."""
+    backup: str = ""
+    """Where the file as it was is kept; empty: beside it."""
 
 
 # -- planning ----------------------------------------------------------------------------------------------------------
 
 
-def plan(config: ClientConfig, lictor_command: str, bundle: Path | None) -> Plan:
+def plan(config: ClientConfig, lictor_command: str, bundle: Path | None, state: Path | None = None) -> Plan:
     """Work out the wrapped form of one configuration file. Writes nothing. Wrapping twice changes nothing more.
 
     Args:
         config: the file, from `clients.discover` or `clients.describe`.
         lictor_command: the executable the client shall start.
         bundle: the bundle folder to name in each entry, made absolute because clients start servers from anywhere.
+        state: the bundle's state folder, to lift what looks like a secret into its safe; None leaves everything where it is.
 
     Raises:
         OperatorError: unreadable, too large, not the format it should be, duplicate keys, an entry that starts a
@@ -147,10 +157,12 @@ def plan(config: ClientConfig, lictor_command: str, bundle: Path | None) -> Plan
     found = [(keys, _server_at(document, keys)) for keys in _server_keys(document, config)]
     names = _taken_names(found, {lictor_command})
     entries = []
+    lifting = _Lifting(document, expected, lictor_command, options, names, on=state is not None)
     for keys, server in found:
-        entry = _plan_entry(document, keys, server, lictor_command, names)
-        if entry.action == "wrap":
-            prefix = ["run", "--server", entry.server, *options, *_pass_env(server), "--"]
+        entry = lifting.remote(keys, server, _plan_entry(document, keys, server, lictor_command, names))
+        if entry.action == "wrap" and "command" in server:
+            entry, taken = lifting.started(keys, server, entry)
+            prefix = ["run", "--server", entry.server, *options, *_pass_env(server, taken), "--"]
             document.wrap(keys, lictor_command, prefix)
             _at(expected, keys).update(
                 command=lictor_command, args=[*prefix, server["command"], *server.get("args", [])]
@@ -167,6 +179,9 @@ def plan(config: ClientConfig, lictor_command: str, bundle: Path | None) -> Plan
         notes=notes,
         how="wrap",
         command=lictor_command,
+        lifted=tuple(lifting.lifted),
+        moved=tuple(lifting.moved),
+        backup=backup_of(state, target) if state is not None and lifting.lifted else None,
     )
 
 
@@ -184,21 +199,23 @@ def plan_unwrap(path: Path) -> Plan:
     data = clients.read(target)
     before = clients.decode(data, target)
     note, note_problem = _read_note(target)
-    backup = _read_backup(target)
+    kept = Path(note.backup) if note and note.backup else _backup_path(target)
+    backup = _read_own(kept)
     known = {note.command} if note else set()
-    entries, after = _reverse(config, before, known)
+    original = backup if note and backup is not None and _digest(backup) == note.original else None
+    entries, after = _reverse(config, before, known, original)
     how: How = "entries"
-    leftovers = tuple(path for path in (_note_path(target), _backup_path(target)) if os.path.lexists(path))
+    leftovers = tuple(path for path in (_note_path(target), kept) if os.path.lexists(path))
     if note and backup is not None and _digest(backup) == note.original:
         if _digest(data) == note.wrote:
-            how, after = "backup", clients.decode(backup, _backup_path(target))
+            how, after = "backup", clients.decode(backup, kept)
         elif data == backup:
             how, after = "backup", before
         else:
             notes += ("the file was edited after wrapping: only the wrapped entries are taken back, the edits stay",)
     elif backup is not None:
         notes += (f"{note_problem or 'the backup is not the one wrap made'}: it is not used and stays where it is",)
-        leftovers = tuple(path for path in leftovers if note and path != _backup_path(target))
+        leftovers = tuple(path for path in leftovers if note and path != kept)
     elif before != after:
         notes += ("there is no backup: the wrapped entries are rewritten back",)
     if how == "entries" and leftovers and any(entry.action == "kept" for entry in entries):
@@ -239,7 +256,7 @@ def diff(plan: Plan) -> str:
         lines += [f" {line}" for line in before[start:end]]
     if lines:
         lines[:0] = [f"--- {title}", f"+++ {title} ({plan.how})"]
-    return "".join(f"{_visible(line)}\n" for line in lines)
+    return masked("".join(f"{_visible(line)}\n" for line in lines), plan.lifted)
 
 
 class _Change(NamedTuple):
@@ -343,10 +360,13 @@ def apply(plan: Plan) -> Applied:
             Reason.CONFLICT, "the symbolic link points elsewhere now", remedy="run it again", where=str(plan.path)
         )
     clients.require_unchanged(plan.target, before)
-    backup, note_path = _backup_path(plan.target), _note_path(plan.target)
+    backup, note_path = plan.backup or _backup_path(plan.target), _note_path(plan.target)
     _require_ours(note_path)
+    if plan.backup is not None:
+        private_folder(plan.backup.parent)
     made = _keep(backup, before)
-    note = _Note(version=1, original=_digest(before), wrote=_digest(after), command=plan.command)
+    named = str(plan.backup) if plan.backup is not None else ""
+    note = _Note(version=1, original=_digest(before), wrote=_digest(after), command=plan.command, backup=named)
     try:
         clients.replace(note_path, msgspec.json.encode(note) + b"\n", expected=None)
         clients.replace(plan.target, after, expected=before)
@@ -399,10 +419,80 @@ def _plan_entry(
     return Entry(name=name, where=keys, action="wrap", server=mapped, note="" if mapped == name else f"as {mapped}")
 
 
-def _pass_env(server: Mapping[str, Any]) -> list[str]:
+class _Lifting:
+    """Takes what looks like a secret out of the entries of one document."""
+
+    def __init__(
+        self,
+        document: "_Document",
+        expected: Any,
+        command: str,
+        options: Sequence[str],
+        names: dict[str, str],
+        *,
+        on: bool,
+    ) -> None:
+        self._document = document
+        self._expected = expected
+        self._command = command
+        self._options = options
+        self._names = names
+        self._on = on
+        self.lifted: list[Lifted] = []
+        self.moved: list[Moved] = []
+
+    def started(self, keys: KeyPath, server: Mapping[str, Any], entry: Entry) -> tuple[Entry, frozenset[str]]:
+        """A server that the client starts: a word stands where each value was, and the variable is not handed on."""
+        lifted, short = found_in(entry.server, "env", server.get("env")) if self._on else ([], [])
+        for one in lifted:
+            self._document.put((*keys, "env", one.name), PLACE)
+            _at(self._expected, (*keys, "env"))[one.name] = PLACE
+        self.lifted += lifted
+        return _noted(entry, lifted, short), frozenset(one.name for one in lifted)
+
+    def remote(self, keys: KeyPath, server: Mapping[str, Any], entry: Entry) -> Entry:
+        """A server behind a URL, with a secret in its fields: it moves into `lictor.toml`, and the client starts `lictor run`."""
+        url, headers = server.get("url"), server.get("headers")
+        if not self._on or entry.action != "remote" or not isinstance(url, str) or not isinstance(headers, Mapping):
+            return entry
+        try:
+            mapped = server_name(entry.name)
+        except OperatorError as error:
+            raise self._document.fault(keys, error.message, remedy=error.remedy) from error
+        lifted, short = found_in(mapped, "headers", headers)
+        if not lifted or not url.startswith(("https://", "http://")) or "${" in url:
+            return entry
+        if self._names.setdefault(mapped, entry.name) != entry.name:
+            raise self._document.fault(
+                keys, f"two entries would both be the server {mapped!r}", remedy="rename one of them"
+            )
+        value = {"command": self._command, "args": ["run", "--server", mapped, *self._options]}
+        if not self._document.put_table(keys, value):
+            return entry
+        _at(self._expected, keys[:-1])[keys[-1]] = value
+        taken = {one.name for one in lifted}
+        rest = {name: text for name, text in headers.items() if name not in taken and isinstance(text, str)}
+        self.lifted += lifted
+        self.moved.append(Moved(server=mapped, url=url, headers=rest))
+        moved = Entry(name=entry.name, where=keys, action="wrap", server=mapped, note="its url moves into lictor.toml")
+        return _noted(moved, lifted, short)
+
+
+def _noted(entry: Entry, lifted: Sequence[Lifted], short: Sequence[str]) -> Entry:
+    """What happens to the secrets, by name."""
+    notes = [entry.note] if entry.note else []
+    if lifted:
+        notes.append(f"into the safe: {', '.join(one.name for one in lifted)}")
+    if short:
+        notes.append(f"stays, too short or not text: {', '.join(short)}")
+    return Entry(name=entry.name, where=entry.where, action=entry.action, server=entry.server, note="; ".join(notes))
+
+
+def _pass_env(server: Mapping[str, Any], taken: frozenset[str] = frozenset()) -> list[str]:
     """Options that hand the entry's own variables on to the server; of the rest of its environment a server gets little."""
     env = server.get("env")
-    names = [name for name in env if _VARIABLE.fullmatch(name)] if isinstance(env, Mapping) else []
+    own = [name for name in env if _VARIABLE.fullmatch(name)] if isinstance(env, Mapping) else []
+    names = [name for name in own if name not in taken]
     return [word for name in names for word in ("--pass-env", name)]
 
 
@@ -438,8 +528,11 @@ def _prefix_length(args: Sequence[str]) -> int:
     return end + 1 if len(args) > end + 1 and args[end] == "--" else 0
 
 
-def _reverse(config: ClientConfig, text: str, known: Collection[str]) -> tuple[tuple[Entry, ...], str]:
-    """Every wrapped entry rewritten back; the rest untouched."""
+def _reverse(
+    config: ClientConfig, text: str, known: Collection[str], original: bytes | None = None
+) -> tuple[tuple[Entry, ...], str]:
+    """Every wrapped entry rewritten back; the rest untouched. What was lifted comes from the file as it was."""
+    before = _plain(config, original)
     document = _open(config, text)
     expected = copy.deepcopy(document.plain)
     entries: list[Entry] = []
@@ -449,16 +542,42 @@ def _reverse(config: ClientConfig, text: str, known: Collection[str]) -> tuple[t
             continue
         args = server["args"]
         count = _prefix_length(args)
+        old = _found(before, keys)
+        if not count and isinstance(old, dict) and "command" not in old and document.put_table(keys, old):
+            _at(expected, keys[:-1])[keys[-1]] = old
+            entries.append(Entry(name=keys[-1], where=keys, action="unwrap", server=_named_server(server)))
+            continue
         if not count:
             note = "left alone: not in the form wrap writes"
             entries.append(Entry(name=keys[-1], where=keys, action="kept", server=_named_server(server), note=note))
             continue
         document.unwrap(keys, count)
         _at(expected, keys).update(command=args[count], args=args[count + 1 :])
-        entries.append(Entry(name=keys[-1], where=keys, action="unwrap", server=args[2]))
+        lost = []
+        for name, value in server.get("env", {}).items() if isinstance(server.get("env"), dict) else ():
+            if value == PLACE:
+                was = _found(before, (*keys, "env", name))
+                if isinstance(was, str):
+                    document.put((*keys, "env", name), was)
+                    _at(expected, (*keys, "env"))[name] = was
+                else:
+                    lost.append(name)
+        note = f"not known any more, and still in the safe: {', '.join(lost)}" if lost else ""
+        entries.append(Entry(name=keys[-1], where=keys, action="unwrap", server=args[2], note=note))
     after = document.render()
     _require_same(config, after, expected)
     return tuple(entries), after
+
+
+def _plain(config: ClientConfig, original: bytes | None) -> Any:
+    """The file as it was, read; None where it is not known."""
+    return None if original is None else _open(config, clients.decode(original, config.path)).plain
+
+
+def _found(value: Any, keys: KeyPath) -> Any:
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 # -- finding servers in a document -------------------------------------------------------------------------------------
@@ -524,6 +643,12 @@ class _Document(Protocol):
     def unwrap(self, keys: KeyPath, count: int) -> None:
         """Drop `count` words of args; the next one becomes the command."""
 
+    def put(self, keys: KeyPath, value: str) -> None:
+        """Put a string in the place of another one."""
+
+    def put_table(self, keys: KeyPath, value: Mapping[str, Any]) -> bool:
+        """Put a table in the place of another one; whether this format can."""
+
     def render(self) -> str:
         """The text with all edits made."""
 
@@ -567,6 +692,15 @@ class _Json:
             jsonc.Edit(command.start, command.end, self._token(args.items[count])),
             jsonc.remove_first(self._text, args, count + 1),
         )
+
+    def put(self, keys: KeyPath, value: str) -> None:
+        node = _member(self._object(keys[:-1]), keys[-1]).value
+        self._edits.append(jsonc.Edit(node.start, node.end, jsonc.quote(value)))
+
+    def put_table(self, keys: KeyPath, value: Mapping[str, Any]) -> bool:
+        entry = self._object(keys)
+        self._edits.append(jsonc.Edit(entry.start, entry.end, json.dumps(_written(value), ensure_ascii=False)))
+        return True
 
     def render(self) -> str:
         return jsonc.apply_edits(self._text, self._edits)
@@ -645,6 +779,12 @@ class _Toml:
         for _ in range(count + 1):
             del entry["args"][0]
 
+    def put(self, keys: KeyPath, value: str) -> None:
+        _at(self._root, keys[:-1])[keys[-1]] = value
+
+    def put_table(self, keys: KeyPath, value: Mapping[str, Any]) -> bool:  # noqa: ARG002 - tables of TOML stand in many places
+        return False
+
     def render(self) -> str:
         return self._mark + tomlkit.dumps(self._root)
 
@@ -656,6 +796,19 @@ class _Toml:
     def _copy(item: Any) -> Any:
         """The string as written, quotes and escapes included, without the comment beside it."""
         return tomlkit.parse(f"x = {item.as_string()}\n")["x"]
+
+
+def _written(value: Any) -> Any:
+    """A value of `jsonc.plain` for the standard encoder."""
+    match value:
+        case jsonc.Number():
+            return json.loads(value.text)
+        case Mapping():
+            return {key: _written(one) for key, one in value.items()}
+        case list():
+            return [_written(one) for one in value]
+        case _:
+            return value
 
 
 def _require_same(config: ClientConfig, text: str, expected: Any) -> None:

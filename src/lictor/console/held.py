@@ -9,7 +9,7 @@ import msgspec
 
 from lictor.console.held_facts import sealed_facts
 from lictor.console.views import ArgumentView, DecisionView, FieldView, HoldView
-from lictor.model.action import ActionRequest, SealedArguments
+from lictor.model.action import ActionRequest, SealedArguments, action_words
 from lictor.model.approval import Hold, HoldStatus
 from lictor.model.canonical import canonical
 from lictor.model.errors import StoreError
@@ -156,7 +156,7 @@ def _decision(at: int, made: DecisionMade, asked: RequestReceived, outcome: str)
     return DecisionView(
         at=clock_text(at),
         agent=asked.agent,
-        action=f"{asked.server}/{asked.name}",
+        action=action_words(asked.kind, asked.server, asked.name),
         answer=made.outcome,
         reason=made.reason,
         outcome=outcome,

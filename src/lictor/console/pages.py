@@ -93,15 +93,16 @@ def _environment() -> Environment:
 _ENVIRONMENT = _environment()
 
 
-def login_page(*, csrf: str, error: str = "", next_hold: str | None = None) -> str:
+def login_page(*, csrf: str, error: str = "", next_hold: str | None = None, issuer: str = "") -> str:
     """The sign-in form.
 
     Args:
         csrf: token the form sends back.
         error: one line; empty when there is none.
         next_hold: hold to go to afterwards (an id, never a URL).
+        issuer: name of the issuer that people can sign in with; empty: none.
     """
-    return _draw("login.html", csrf=csrf, error=error, next_hold=next_hold)
+    return _draw("login.html", csrf=csrf, error=error, next_hold=next_hold, issuer=issuer)
 
 
 def inbox_page(*, holds: Sequence[HoldView], decisions: Sequence[DecisionView], user: str, csrf: str) -> str:

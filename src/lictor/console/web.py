@@ -24,12 +24,14 @@ from lictor.model.ids import ActionDigest, HoldId
 from lictor.model.reasons import Reason
 from lictor.ports import Clock, Ids, RecordStore
 from lictor.service.approve import Answer
+from lictor.service.login import Login
 from lictor.service.policy import PolicyInForce
 
 COOKIE: Final = "lictor_signin"
 FORM_COOKIE: Final = "lictor_form"
 MAX_FORM_BYTES: Final = 16 * 1024
 RECENT: Final = 30
+MAX_ANSWER: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,10 @@ class Console:
     """Whether the last decision could be recorded."""
     public_url: str
     hosts: frozenset[str]
+    login: Login | None = None
+    """Signs people in with an issuer; None: enrolled secrets only."""
+    issuer: str = ""
+    """Its name."""
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -58,6 +64,8 @@ def console_app(console: Console) -> Starlette:
             Route("/", web.guard(web.inbox), methods=["GET"]),
             Route("/login", web.guard(web.login_form), methods=["GET"]),
             Route("/login", web.guard(web.login), methods=["POST"]),
+            Route("/login/start", web.guard(web.login_start), methods=["GET"]),
+            Route("/login/callback", web.guard(web.login_callback), methods=["GET"]),
             Route("/logout", web.guard(web.logout), methods=["POST"]),
             Route("/holds/{hold}", web.guard(web.hold), methods=["GET"]),
             Route("/holds/{hold}", web.guard(web.answer), methods=["POST"]),
@@ -72,6 +80,8 @@ class _Web:
         self._console = console
         self._sign_ins = SignIns(lambda: console.ids.new("lsi"))
         self._secure = console.public_url.startswith("https://")
+        # The prefix makes browsers refuse the cookie from anybody but this host; they know it with https alone.
+        self._login_cookie = "__Host-lictor_login" if self._secure else "lictor_login"
         self._style = (files("lictor.console") / "static" / "lictor.css").read_bytes()
 
     # -- around every route ----------------------------------------------------------------------------------------------
@@ -115,7 +125,10 @@ class _Web:
     def _login_page(self, hold: str, error: str, status: int = 200) -> Response:
         token = self._console.ids.new("lsf")
         page = self._page(
-            pages.login_page(csrf=token, error=error, next_hold=hold if _plausible(hold) else None), status
+            pages.login_page(
+                csrf=token, error=error, next_hold=hold if _plausible(hold) else None, issuer=self._console.issuer
+            ),
+            status,
         )
         page.set_cookie(FORM_COOKIE, token, httponly=True, samesite="strict", secure=self._secure, path="/login")
         return page
@@ -136,6 +149,42 @@ class _Web:
         response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=self._secure, path="/")
         response.delete_cookie(FORM_COOKIE, path="/login")
         return response
+
+    async def login_start(self, request: Request) -> Response:
+        """Send the browser to the issuer. What it is to come back with is kept under a cookie of its own."""
+        if self._console.login is None:
+            return self._message("Not here", "people sign in with their approver secret", 404)
+        hold = request.query_params.get("hold", "")
+        begun = await self._console.login.begin(hold if _plausible(hold) else "")
+        response = RedirectResponse(begun.url, status_code=303, headers=_redirect_headers())
+        # Lax: the way back is a navigation from another site.
+        response.set_cookie(
+            self._login_cookie, begun.secret, httponly=True, samesite="lax", secure=self._secure, path="/", max_age=600
+        )
+        return response
+
+    async def login_callback(self, request: Request) -> Response:
+        """Back from the issuer: one answer, for this browser's round."""
+        if self._console.login is None:
+            return self._message("Not here", "people sign in with their approver secret", 404)
+        answer = _answer(request)
+        try:
+            human, hold = await self._console.login.finish(request.cookies.get(self._login_cookie, ""), answer)
+        except LictorError as error:
+            refused = self._login_page("", error.message, 403)
+            refused.delete_cookie(self._login_cookie, path="/", secure=self._secure)
+            return refused
+        if human not in self._console.policy.current().approvers.groups_of:
+            text = f"you are {human}; nobody of that name is in approvers.toml"
+            return self._message("Not an approver", text, 403)
+        self._sign_ins.end(request.cookies.get(COOKIE, ""))
+        # A page, and no redirect: the session's strict cookie is not sent along a redirect that another site began.
+        page = self._message("Signed in", f"as {human}", 200)
+        page.headers["Refresh"] = f"0; url={f'/holds/{hold}' if _plausible(hold) else '/'}"
+        token = self._sign_ins.begin(human, self._console.clock.now_ms())
+        page.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=self._secure, path="/")
+        page.delete_cookie(self._login_cookie, path="/", secure=self._secure)
+        return page
 
     async def logout(self, request: Request) -> Response:
         """End the sign-in."""
@@ -240,6 +289,13 @@ async def _form(request: Request) -> dict[str, str]:
     if any(len(values) != 1 for values in fields.values()):
         return {}
     return {name: values[0] for name, values in fields.items()}
+
+
+def _answer(request: Request) -> dict[str, str]:
+    """The parameters of the redirect; one given twice makes all of them count for nothing."""
+    pairs = request.query_params.multi_items()
+    found = dict(pairs)
+    return found if len(found) == len(pairs) <= MAX_ANSWER else {}
 
 
 def _plausible(hold: str) -> bool:

@@ -16,6 +16,7 @@ from lictor.model.errors import ConflictError
 from lictor.model.reasons import Reason
 from lictor.model.record import (
     AgentChanged,
+    ApplicationEnrolled,
     ApprovalGiven,
     ApproverEnrolled,
     BundleActivated,
@@ -89,7 +90,9 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
         case ContainmentLifted():
             return containments.lifted(read, record, at_ms)
         case ApproverEnrolled():
-            return _enrol(read, record, at_ms)
+            return _enrol(read, ("approver", record.human), ("secret", record.secret), at_ms)
+        case ApplicationEnrolled():
+            return _enrol(read, ("application", record.application), ("application_secret", record.secret), at_ms)
         case BundleActivated():
             return _activate(read, record, at_ms)
         case BundleApproved():
@@ -123,6 +126,10 @@ def _open_task(read: Read, record: TaskOpened) -> Changes:
         key = ("token", record.token)
         _absent(read, key)
         now.changes[key] = _pointer(key, task.id, task.opened_at_ms)
+    if record.key:
+        key = ("idempotency", record.key)
+        _absent(read, key)
+        now.changes[key] = _pointer(key, f"{task.id} {record.asked}", task.opened_at_ms)
     now.changes.update(bounds.opened(now.read, record))
     now.changes.update(origins.opened(now.read, record))
     return now.changes
@@ -146,14 +153,15 @@ def _activate(read: Read, record: BundleActivated, at_ms: int) -> Changes:
     return changes
 
 
-def _enrol(read: Read, record: ApproverEnrolled, at_ms: int) -> Changes:
+def _enrol(read: Read, holder: Key, secret: Key, at_ms: int) -> Changes:
+    """Holder and secret point at each other. The holder's secret of before is gone; secrets of two kinds never meet."""
     changes: Changes = {}
-    previous = read(("approver", record.human))
+    previous = read(holder)
     if previous is not None and isinstance(previous.body, Pointer):
-        changes["secret", previous.body.target] = None
-    _absent(read, ("secret", record.secret))
-    changes["secret", record.secret] = _pointer(("secret", record.secret), record.human, at_ms)
-    changes["approver", record.human] = _pointer(("approver", record.human), record.secret, at_ms)
+        changes[secret[0], previous.body.target] = None
+    _absent(read, secret)
+    changes[secret] = _pointer(secret, holder[1], at_ms)
+    changes[holder] = _pointer(holder, secret[1], at_ms)
     return changes
 
 

@@ -57,7 +57,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 Body = TaskState | Hold | Execution | Pointer | Laid | Score | Origin | Tally | Total | Member | Lease | Live
 Key = tuple[str, str]
-"""(kind, id). Kinds: task, hold, execution; token, secret, approver, live, bundle (pointers)."""
+"""(kind, id). Kinds: task, hold, execution; token, secret, approver, application, idempotency, live, bundle (pointers)."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +83,9 @@ _BODIES: Final[dict[str, type[Body]]] = {
     "token": Pointer,
     "secret": Pointer,
     "approver": Pointer,
+    "application": Pointer,
+    "application_secret": Pointer,
+    "idempotency": Pointer,
     "live": Pointer,
     "revoked": Pointer,
     "bundle": Pointer,

@@ -118,6 +118,11 @@ def action_name(kind: ActionKind, server: str, name: str) -> str:
             return "task:open"
 
 
+def action_words(kind: ActionKind, server: str, name: str) -> str:
+    """An action for people: what was asked for, by its own name. Not what policy calls it."""
+    return f"{action_name(kind, server, name)} {name}" if kind is ActionKind.TASK else f"{server}/{name}"
+
+
 def action_digest(
     *,
     kind: ActionKind,

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     UNKNOWN_TASK = "unknown_task"
     TASK_CLOSED = "task_closed"
     TASK_EXPIRED = "task_expired"
+    KEY_REUSED = "key_reused"
     BUDGET_CALLS = "budget_calls"
     BUDGET_VALUE = "budget_value"
 
@@ -56,6 +57,7 @@ class Reason(StrEnum):
     UNKNOWN_PROMPT = "unknown_prompt"
     UNKNOWN_SERVER = "unknown_server"
     UNKNOWN_CREDENTIAL = "unknown_credential"
+    CREDENTIAL_IN_ARGUMENTS = "credential_in_arguments"
     TOOL_CHANGED = "tool_changed"
     TOOL_UNUSABLE = "tool_unusable"
     UNKNOWN_DESTINATION = "unknown_destination"

@@ -124,6 +124,10 @@ class TaskOpened(_Body, frozen=True, tag="privilege.task_opened"):
     contract: Contract | None = None
     values: tuple[str, ...] = ()
     """Keyed digests of the values in the trusted text, each after `t` (the text) or `d` (declared)."""
+    key: str = ""
+    """Digest of the opener and its idempotency key; a second task never opens with it."""
+    asked: str = ""
+    """Digest of what was asked for with that key."""
 
 
 class TaskClosed(_Body, frozen=True, tag="privilege.task_closed"):
@@ -231,6 +235,14 @@ class ApproverEnrolled(_Body, frozen=True, tag="privilege.approver_enrolled"):
     """A person can answer holds. `secret` is the SHA-256 of the approver's token; a new enrolment replaces the old."""
 
     human: HumanId
+    secret: str
+    by: str
+
+
+class ApplicationEnrolled(_Body, frozen=True, tag="privilege.application_enrolled"):
+    """An application can open tasks. `secret` is the SHA-256 of its token; a new enrolment replaces the old."""
+
+    application: str
     secret: str
     by: str
 
@@ -386,6 +398,7 @@ Record = (
     | LeaseEnded
     | LeaseKept
     | ApproverEnrolled
+    | ApplicationEnrolled
     | BundleActivated
     | BundleApproved
     | AgentChanged

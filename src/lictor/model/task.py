@@ -35,6 +35,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     budget: Budget
     parents: tuple[TaskId, ...] = ()
     """The chain it was delegated through, nearest first; empty for a task a person or an application opened."""
+    opener: str = ""
+    """Who opened it, as `kind:name` of an `Opener`; empty for a child, and where nobody was asked."""
 
     @property
     def root(self) -> TaskId:

@@ -4,6 +4,7 @@ Which restrictions touch a request is decided here too, so that replay finds the
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from lictor.model.action import ActionRequest
 from lictor.model.agent import Agent
@@ -21,16 +22,47 @@ def touching(
 ) -> tuple[Containment, ...]:
     """Those that are laid on something this request goes through: any task or agent of its chain, its server, its action."""
     principals = [agent for agent in agents if agent is not None]
-    targets = {
-        Scope.EVERYTHING: frozenset({""}),
-        Scope.AGENT: frozenset({request.agent, *(agent.id for agent in principals)}),
-        Scope.OWNER: frozenset(agent.owner for agent in principals),
-        Scope.TASK: frozenset(tasks) | {request.task},
-        Scope.SERVER: frozenset({request.server}),
-        Scope.ACTION: frozenset({request.action}),
-    }
-    found = [containment for containment in containments if containment.target in targets[containment.scope]]
+    through = Through(
+        tasks=frozenset(tasks) | {request.task},
+        agents=frozenset({request.agent, *(agent.id for agent in principals)}),
+        owners=frozenset(agent.owner for agent in principals),
+        server=request.server,
+        action=request.action,
+    )
+    found = [containment for containment in containments if through.meets(containment)]
     return tuple(sorted(found, key=lambda containment: containment.id))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Through:
+    """What something goes through: all that a restriction on it can be laid on. Empty server and action: none yet."""
+
+    tasks: frozenset[str]
+    agents: frozenset[str]
+    owners: frozenset[str]
+    server: str = ""
+    action: str = ""
+
+    def meets(self, containment: Containment) -> bool:
+        """Whether this restriction is laid on any of it."""
+        target = containment.target
+        match containment.scope:
+            case Scope.EVERYTHING:
+                return not target
+            case Scope.AGENT:
+                return target in self.agents
+            case Scope.OWNER:
+                return target in self.owners
+            case Scope.TASK:
+                return target in self.tasks
+            case Scope.SERVER:
+                return bool(target) and target == self.server
+            case Scope.ACTION:
+                return bool(target) and target == self.action
+
+    def suspended(self, containments: Iterable[Containment]) -> bool:
+        """Whether one of these suspends it."""
+        return any(one.restriction is Restriction.SUSPENDED and self.meets(one) for one in containments)
 
 
 def restrictions(

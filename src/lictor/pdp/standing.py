@@ -23,8 +23,10 @@ def check_agent(request: ActionRequest, snapshot: Snapshot) -> Agent:
 
 def check_registered(agent: Agent, at_ms: int) -> None:
     """Active, owned, reviewed (OWASP NHI1, NHI5)."""
-    if not agent.active or not agent.owner:
-        raise Refused(Reason.AGENT_INACTIVE, f"agent {agent.id!r} is inactive or has no owner")
+    if not agent.active:
+        raise Refused(Reason.AGENT_INACTIVE, f"agent {agent.id!r} was taken out of service")
+    if not agent.owner.strip():
+        raise Refused(Reason.AGENT_NO_OWNER, f"agent {agent.id!r} has no owner")
     if at_ms >= agent.review_by_ms:
         raise Refused(Reason.AGENT_REVIEW_OVERDUE, f"agent {agent.id!r} is past its review date")
 

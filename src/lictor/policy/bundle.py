@@ -6,9 +6,11 @@ from typing import Any
 
 from lictor.model.action import ActionKind
 from lictor.model.agent import Agent
+from lictor.model.application import Application
 from lictor.model.catalog import CatalogEntry
 from lictor.model.content import ContentRule
 from lictor.model.history import Measure
+from lictor.model.identity import Proof
 from lictor.model.ids import AgentId, HumanId, PolicyRevision
 from lictor.model.lease import Credential
 from lictor.model.signal import SignalRule
@@ -43,3 +45,6 @@ class Bundle:
     measures: Mapping[str, Measure] = field(default_factory=dict)
     signals: Mapping[str, SignalRule] = field(default_factory=dict)
     credentials: Mapping[str, Credential] = field(default_factory=dict)
+    applications: Mapping[str, Application] = field(default_factory=dict)
+    proofs: Mapping[AgentId, tuple[Proof, ...]] = field(default_factory=dict)
+    operators: frozenset[str] = frozenset()

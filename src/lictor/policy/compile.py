@@ -56,7 +56,7 @@ def compile_bundle(bundle: Bundle) -> Pdp:
         agents=bundle.agents,
         purposes=frozenset(bundle.purposes),
         humans=bundle.humans,
-        approvers=Approvers(groups_of=bundle.approvers, four_eyes=bundle.four_eyes),
+        approvers=Approvers(groups_of=bundle.approvers, four_eyes=bundle.four_eyes, operators=bundle.operators),
         directory=bundle.directory,
         content=Content(
             rules=bundle.content_rules,
@@ -66,6 +66,8 @@ def compile_bundle(bundle: Bundle) -> Pdp:
         measures=bundle.measures,
         signals=bundle.signals,
         credentials=bundle.credentials,
+        applications=bundle.applications,
+        proofs=bundle.proofs,
         exact=exact,
         prefixes={server: tuple(sorted(found, key=_longest_first)) for server, found in prefixes.items()},
         engine=engine,

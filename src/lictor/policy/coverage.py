@@ -13,8 +13,9 @@ from lictor.model.action import ActionRequest
 from lictor.model.decision import NeedsApproval
 from lictor.model.ids import PolicyId
 from lictor.model.snapshot import Snapshot
-from lictor.pdp.decide import Engine, Entity, Pdp, Verdict, decide
+from lictor.pdp.decide import Engine, Entity, Pdp, decide
 from lictor.pdp.engine.cedar import CedarEngine
+from lictor.pdp.verdict import Verdict, joined
 from lictor.policy.bundle import Bundle
 from lictor.policy.cedarschema import schema_text
 from lictor.policy.compile import bundle_actions, entities
@@ -102,6 +103,11 @@ class _Counting:
         if verdict.allowed:
             self.permitting = set(verdict.determining)
         return verdict
+
+    def for_all(
+        self, principals: tuple[Entity, ...], action: str, resource: Entity, context: dict[str, Any]
+    ) -> Verdict:
+        return joined([self.evaluate(principal, action, resource, context) for principal in principals])
 
     def may_permit(self, principal: Entity, action: str, resource: Entity) -> bool:
         return self._engine.may_permit(principal, action, resource)

@@ -16,8 +16,9 @@ from lictor.model.action import ActionRequest
 from lictor.model.decision import Allow, Decision, NeedsApproval
 from lictor.model.ids import PolicyId
 from lictor.model.snapshot import Snapshot
-from lictor.pdp.decide import Engine, Entity, Pdp, Verdict, decide
+from lictor.pdp.decide import Engine, Entity, Pdp, decide
 from lictor.pdp.engine.cedar import CedarEngine
+from lictor.pdp.verdict import Verdict, joined
 from lictor.policy.bundle import Bundle
 from lictor.policy.casefiles import STAND_IN, stand_in
 from lictor.policy.cedarschema import schema_text
@@ -138,6 +139,11 @@ class _Listening:
     def evaluate(self, principal: Entity, action: str, resource: Entity, context: dict[str, Any]) -> Verdict:
         self.heard.append((principal, action, resource, context))
         return self._engine.evaluate(principal, action, resource, context)
+
+    def for_all(
+        self, principals: tuple[Entity, ...], action: str, resource: Entity, context: dict[str, Any]
+    ) -> Verdict:
+        return joined([self.evaluate(principal, action, resource, context) for principal in principals])
 
     def may_permit(self, principal: Entity, action: str, resource: Entity) -> bool:
         return self._engine.may_permit(principal, action, resource)

@@ -19,6 +19,7 @@ from cedarpy import pst
 from lictor.model.action import ActionKind, action_name
 from lictor.model.catalog import CatalogEntry, EffectClass
 from lictor.model.errors import OperatorError
+from lictor.policy.authority import AUTHORITY
 from lictor.policy.bundle import Bundle
 from lictor.policy.catalogue import SECTIONS
 from lictor.policy.compile import compile_bundle, parse_guarded
@@ -59,6 +60,10 @@ class LeastPrivilege:
     permits: int
     left_out: tuple[str, ...]
     whole_catalogue: bool
+
+
+_SAME_ACTION: Final = frozenset({ActionKind.RESOURCE, ActionKind.TASK})
+"""Kinds whose action is the same for many things: the thing stands in the permit's head."""
 
 
 @dataclass(slots=True)
@@ -134,7 +139,7 @@ def _permits(bundle: Bundle, uses: Sequence[Use]) -> tuple[list[_Permit], list[s
                 left_out.append(f"{_evidence(use)}: a write has to be asked for, and there are no approvers")
                 continue
             bounds.append(f"context has approval && {_list(groups)}.containsAny(context.approval.groups)")
-        resource = f"resource == {_uid(use.key.resource)}" if use.entry.kind is ActionKind.RESOURCE else "resource"
+        resource = f"resource == {_uid(use.key.resource)}" if use.entry.kind in _SAME_ACTION else "resource"
         head = (f"principal == {_uid(('Agent', use.key.agent))}", resource)
         told = (*conditions, *(f"when {{ {one} }}" for one in bounds))
         owner = bundle.agents[use.key.agent].owner
@@ -307,12 +312,14 @@ def _catalogue(bundle: Bundle, uses: Sequence[Use]) -> dict[str, str]:
     """Entries and definitions of the things that were used or that a forbid names, as they were reviewed."""
     counts: dict[tuple[ActionKind, str, str], int] = {}
     for use in uses:
+        if use.entry.kind in AUTHORITY:
+            continue  # purposes and credentials have files of their own, and those are taken over
         key = (use.entry.kind, str(use.entry.server), use.entry.name)
         counts[key] = counts.get(key, 0) + use.count
     forbids = [policy for policy in bundle.policies if policy.effect == "forbid"]
     named = {uid.id for uid in pst.entity_uids(tuple(policy_trees(forbids).values())) if str(uid.type) == "Action"}
     for entry in bundle.entries:  # a forbid has to find the thing it names
-        if action_name(entry.kind, entry.server, entry.name) in named:
+        if entry.kind not in AUTHORITY and action_name(entry.kind, entry.server, entry.name) in named:
             counts.setdefault((entry.kind, str(entry.server), entry.name), 0)
     sections = {kind: section for section, kind in SECTIONS.items()}
     found: dict[str, str] = {}

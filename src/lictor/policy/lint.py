@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cedarpy import Schema, pst, validate_policies
 
-from lictor.model.action import action_name
+from lictor.model.action import ActionKind, action_name
 from lictor.model.catalog import CatalogEntry
 from lictor.pdp.engine import slicing
 from lictor.pdp.engine.slicing import Key, Keys, scope_keys
@@ -27,6 +27,8 @@ from lictor.policy.reach import action_keys, agent_keys, policy_trees, thing_key
 from lictor.policy.text import ParsedPolicy
 
 MAX_FINDINGS: Final = 1_000
+OPENS: Final = action_name(ActionKind.TASK, "", "")
+"""Opening a task, as policy names it."""
 _FOR_ACTION: Final = re.compile(r' for Action::"(?:[^"\\]|\\.)*"')
 _TEXT_FILES: Final = (".cedar", ".toml")
 
@@ -68,6 +70,7 @@ def lint_bundle(bundle: Bundle) -> tuple[Finding, ...]:
         *_validate(bundle, actions),
         *_rules(bundle, trees),
         *_reach(bundle, trees, actions),
+        *_openings(trees, actions),
         *_annotations(bundle),
         *_texts(bundle),
         *_entries(bundle),
@@ -178,6 +181,23 @@ def _reach(bundle: Bundle, trees: Mapping[str, pst.Template], actions: Sequence[
             yield _unreached(policy, "the resource scope meets none of the things its actions are about")
         if agents and not _any(agents, principal):
             yield _unreached(policy, "the principal scope meets no registered agent")
+
+
+def _openings(trees: Mapping[str, pst.Template], actions: Sequence[ActionType]) -> Iterator[Finding]:
+    """Opening a task is denied like everything that no permit reaches, and without a task nothing else happens either."""
+    groups = [action.groups for action in actions if action.kind is ActionKind.TASK]
+    if not groups:
+        return
+    keys = action_keys(OPENS, groups[0])
+    permits = (tree for tree in trees.values() if tree.effect == "permit")
+    if all(keys.isdisjoint(slicing.action_keys(tree.action)) for tree in permits):
+        yield Finding(
+            rule="no_task_opens",
+            severity="warning",
+            where="policies",
+            message="no policy permits anybody to open a task, so no agent can do anything",
+            fix='add a permit for action == Action::"task:open", such as: when { context.input.opener.kind == "operator" }',
+        )
 
 
 def _named(entries: Sequence[CatalogEntry]) -> list[tuple[str, CatalogEntry]]:

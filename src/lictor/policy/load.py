@@ -9,15 +9,17 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from lictor.model.action import action_name
+from lictor.model.application import Application
 from lictor.model.canonical import canonical, sha256_digest
 from lictor.model.content import ContentRule
 from lictor.model.errors import OperatorError
 from lictor.model.history import Measure
-from lictor.model.ids import HumanId, PolicyRevision, ServerName
+from lictor.model.ids import PolicyRevision, ServerName
 from lictor.model.lease import Credential
 from lictor.model.reasons import Reason
 from lictor.model.signal import SignalRule
 from lictor.pdp.normalise import Directory
+from lictor.policy.applications import read_applications
 from lictor.policy.authority import credential_entries, purpose_entries
 from lictor.policy.bundle import Bundle
 from lictor.policy.catalogue import Catalogue, Definitions, read_catalogue, read_definitions
@@ -27,11 +29,12 @@ from lictor.policy.documents import read_json, read_toml
 from lictor.policy.measures import read_measures
 from lictor.policy.names import server_problem
 from lictor.policy.problems import BundleRefused, Problem, Problems, quote
-from lictor.policy.registry import People, read_agents, read_approvers, read_directory
+from lictor.policy.registry import Answering, People, read_agents, read_approvers, read_directory
 from lictor.policy.signals import read_signals
 from lictor.policy.text import ParsedPolicy
 
 AGENTS: Final = "agents.toml"
+APPLICATIONS: Final = "applications.toml"
 APPROVERS: Final = "approvers.toml"
 CREDENTIALS: Final = "credentials.toml"
 DIRECTORY: Final = "directory.toml"
@@ -40,7 +43,9 @@ LABELS: Final = "labels.toml"
 MEASURES: Final = "measures.toml"
 SIGNALS: Final = "signals.toml"
 SETTINGS: Final = "lictor.toml"
-_SINGLE: Final = frozenset({AGENTS, APPROVERS, CREDENTIALS, DIRECTORY, INVARIANTS, LABELS, MEASURES, SETTINGS, SIGNALS})
+_SINGLE: Final = frozenset(
+    {AGENTS, APPLICATIONS, APPROVERS, CREDENTIALS, DIRECTORY, INVARIANTS, LABELS, MEASURES, SETTINGS, SIGNALS}
+)
 _CATALOGUE: Final = re.compile(r"catalog/([^/]+?)(\.definitions\.json|\.toml)")
 _POLICY: Final = re.compile(r"policies/[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.cedar", re.ASCII)
 _TESTS: Final = re.compile(r"tests/[A-Za-z0-9][A-Za-z0-9._-]{0,99}\.toml", re.ASCII)
@@ -104,7 +109,8 @@ def load_bundle(files: Mapping[str, bytes], policies: Sequence[ParsedPolicy]) ->
         if not is_known(path):
             problems.add(path, "this file does not belong into a bundle", "move it out, or begin its name with a dot")
     people = _agents(files, problems)
-    approvers, four_eyes = _approvers(files, problems)
+    answering = _approvers(files, problems)
+    applications = _applications(files, problems)
     directory = _directory(files, problems)
     catalogue, definitions = _catalogue(files, problems)
     content_rules = _content_rules(files, catalogue, problems)
@@ -127,8 +133,11 @@ def load_bundle(files: Mapping[str, bytes], policies: Sequence[ParsedPolicy]) ->
         agents=dict(people.agents),
         purposes=people.purposes,
         humans=dict(people.humans),
-        approvers=approvers,
-        four_eyes=four_eyes,
+        approvers=dict(answering.groups_of),
+        four_eyes=answering.four_eyes,
+        operators=answering.operators,
+        applications=applications,
+        proofs=dict(people.proofs),
         directory=directory,
         lines=catalogue.lines,
         content_rules=content_rules,
@@ -156,9 +165,14 @@ def _agents(files: Mapping[str, bytes], problems: Problems) -> People:
     return read_agents(document, problems) if document else People()
 
 
-def _approvers(files: Mapping[str, bytes], problems: Problems) -> tuple[dict[HumanId, tuple[str, ...]], bool]:
+def _approvers(files: Mapping[str, bytes], problems: Problems) -> Answering:
     document = read_toml(APPROVERS, files[APPROVERS], problems) if APPROVERS in files else None
-    return read_approvers(document, problems) if document else ({}, True)
+    return read_approvers(document, problems) if document else Answering()
+
+
+def _applications(files: Mapping[str, bytes], problems: Problems) -> dict[str, Application]:
+    document = read_toml(APPLICATIONS, files[APPLICATIONS], problems) if APPLICATIONS in files else None
+    return read_applications(document, problems) if document else {}
 
 
 def _directory(files: Mapping[str, bytes], problems: Problems) -> Directory:
@@ -178,7 +192,9 @@ def _signals(files: Mapping[str, bytes], problems: Problems) -> dict[str, Signal
 
 def _credentials(files: Mapping[str, bytes], catalogue: Catalogue, problems: Problems) -> dict[str, Credential]:
     document = read_toml(CREDENTIALS, files[CREDENTIALS], problems) if CREDENTIALS in files else None
-    servers = frozenset(entry.server for entry in catalogue.entries)
+    # A server that nobody has reviewed yet has a file of its own, without entries: it may be lent to, and nothing of it runs.
+    named = {ServerName(path[len("catalog/") : -len(".toml")]) for path in files if path.startswith("catalog/")}
+    servers = frozenset(entry.server for entry in catalogue.entries) | named
     return read_credentials(document, servers, problems) if document else {}
 
 

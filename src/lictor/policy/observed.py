@@ -12,7 +12,8 @@ from lictor.model.catalog import CatalogEntry
 from lictor.model.decision import Allow, Decision
 from lictor.model.ids import AgentId, PolicyId
 from lictor.model.snapshot import Snapshot
-from lictor.pdp.decide import Engine, Entity, Pdp, Verdict, decide
+from lictor.pdp.decide import Engine, Entity, Pdp, decide
+from lictor.pdp.verdict import Verdict, joined
 
 MAX_VALUES: Final = 50
 """Different values of one fact that are kept."""
@@ -146,6 +147,11 @@ class _Listening:
         verdict = self._engine.evaluate(principal, action, resource, context)
         self._heard.append((principal, action, resource, context, verdict))
         return verdict
+
+    def for_all(
+        self, principals: tuple[Entity, ...], action: str, resource: Entity, context: dict[str, Any]
+    ) -> Verdict:
+        return joined([self.evaluate(principal, action, resource, context) for principal in principals])
 
     def may_permit(self, principal: Entity, action: str, resource: Entity) -> bool:
         return self._engine.may_permit(principal, action, resource)

@@ -32,6 +32,7 @@ _WHO: Final = frozenset(
         Reason.NO_POLICY,
         Reason.UNKNOWN_AGENT,
         Reason.AGENT_INACTIVE,
+        Reason.AGENT_NO_OWNER,
         Reason.AGENT_REVIEW_OVERDUE,
         Reason.UNKNOWN_TASK,
         Reason.TASK_CLOSED,

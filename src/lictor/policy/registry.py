@@ -13,6 +13,7 @@ import msgspec
 from lictor.model.agent import Agent
 from lictor.model.catalog import DestinationSelector
 from lictor.model.errors import CallerError
+from lictor.model.identity import Proof
 from lictor.model.ids import AgentId, HumanId
 from lictor.pdp.normalise import Directory, destination_of, valid_host_pattern
 from lictor.pdp.normalise.account import iban
@@ -22,6 +23,7 @@ from lictor.pdp.normalise.hosts import read_host
 from lictor.policy.documents import Document, convert, only_keys, tables
 from lictor.policy.names import human_problem, name_problem
 from lictor.policy.problems import Problems, quote
+from lictor.policy.proofs import check_proofs
 
 MAX_AUTONOMY: Final = 5
 LAST_REVIEW: Final = date(2100, 1, 1)
@@ -37,6 +39,7 @@ class _AgentTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     groups: tuple[str, ...] = ()
     active: bool = True
     delegates_to: tuple[str, ...] = ()
+    proofs: tuple[Proof, ...] = ()
 
 
 class _HumanTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -54,6 +57,8 @@ class People:
     agents: Mapping[AgentId, Agent] = field(default_factory=dict)
     purposes: tuple[str, ...] = ()
     humans: Mapping[HumanId, tuple[str, ...]] = field(default_factory=dict)
+    proofs: Mapping[AgentId, tuple[Proof, ...]] = field(default_factory=dict)
+    """Ways an agent proves itself over the network; any of them will do. An agent without has no entry (a local process)."""
 
 
 def read_agents(document: Document, problems: Problems) -> People:
@@ -61,6 +66,7 @@ def read_agents(document: Document, problems: Problems) -> People:
     only_keys(document, ("purposes", "agents", "humans"), problems)
     purposes = _purposes(document, problems)
     agents: dict[AgentId, Agent] = {}
+    proofs: dict[AgentId, tuple[Proof, ...]] = {}
     for name, raw in tables(document, "agents", problems).items():
         path = ("agents", name)
         table = convert(document, path, raw, _AgentTable, problems)
@@ -76,12 +82,15 @@ def read_agents(document: Document, problems: Problems) -> People:
             autonomy=table.autonomy,
             environment=table.environment,
             groups=tuple(sorted(set(table.groups))),
-            review_by_ms=_end_of(min(table.review_by, LAST_REVIEW)),
+            review_by_ms=end_of(min(table.review_by, LAST_REVIEW)),
             active=table.active,
             delegates_to=tuple(AgentId(other) for other in sorted(set(table.delegates_to))),
         )
+        if table.proofs:
+            proofs[AgentId(name)] = table.proofs
     _check_delegates(document, agents, problems)
-    return People(agents=agents, purposes=purposes, humans=_humans(document, problems))
+    check_proofs(document, "agents", {str(name): stated for name, stated in proofs.items()}, problems)
+    return People(agents=agents, purposes=purposes, humans=_humans(document, problems), proofs=proofs)
 
 
 def _check_delegates(document: Document, agents: Mapping[AgentId, Agent], problems: Problems) -> None:
@@ -106,9 +115,18 @@ def _humans(document: Document, problems: Problems) -> dict[HumanId, tuple[str, 
     return found
 
 
-def read_approvers(document: Document, problems: Problems) -> tuple[dict[HumanId, tuple[str, ...]], bool]:
-    """`[approvers."os:alice"] groups = [...]` and `four_eyes`, which is true unless it says otherwise."""
-    only_keys(document, ("four_eyes", "approvers"), problems)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answering:
+    """Who may answer, in which groups; and the groups of those who run the control plane."""
+
+    groups_of: Mapping[HumanId, tuple[str, ...]] = field(default_factory=dict)
+    four_eyes: bool = True
+    operators: frozenset[str] = frozenset()
+
+
+def read_approvers(document: Document, problems: Problems) -> Answering:
+    """`[approvers."os:alice"] groups = [...]`, `four_eyes` (true unless it says otherwise) and `operators = ["group"]`."""
+    only_keys(document, ("four_eyes", "operators", "approvers"), problems)
     four_eyes = document.raw.get("four_eyes", True)
     if not isinstance(four_eyes, bool):
         problems.add(document.lines.where(("four_eyes",)), "four_eyes must be true or false")
@@ -126,7 +144,18 @@ def read_approvers(document: Document, problems: Problems) -> tuple[dict[HumanId
         for group in table.groups:
             _note(problems, where, group, name_problem(group))
         groups_of[HumanId(human)] = tuple(sorted(set(table.groups)))
-    return groups_of, four_eyes
+    return Answering(groups_of=groups_of, four_eyes=four_eyes, operators=_operators(document, problems))
+
+
+def _operators(document: Document, problems: Problems) -> frozenset[str]:
+    raw: Any = document.raw.get("operators", [])
+    where = document.lines.where(("operators",))
+    if not isinstance(raw, list) or not all(isinstance(group, str) for group in raw):
+        problems.add(where, "operators must be a list of groups", 'for example: operators = ["operators"]')
+        return frozenset()
+    for group in raw:
+        _note(problems, where, group, name_problem(group))
+    return frozenset(raw)
 
 
 def read_directory(document: Document, problems: Problems) -> Directory:
@@ -239,7 +268,7 @@ def _check_agent(document: Document, name: str, table: _AgentTable, problems: Pr
         _note(problems, where("groups"), group, name_problem(group))
 
 
-def _end_of(day: date) -> int:
+def end_of(day: date) -> int:
     """The last moment of a day counts as before the review date, in UTC; milliseconds since the epoch."""
     next_day = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
     return int(next_day.timestamp()) * 1_000

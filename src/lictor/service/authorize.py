@@ -31,6 +31,8 @@ from lictor.model.record import (
     HoldExpired,
     HoldOpened,
     HoldRefused,
+    LeaseAsked,
+    LeaseEnded,
     Record,
     RequestReceived,
 )
@@ -78,6 +80,9 @@ class Refused:
 
 Outcome = Granted | Held | Refused
 
+Lending = Callable[[ExecutionId, int], LeaseAsked]
+"""(the execution that is about to start, its time in milliseconds) -> the lease it asks for."""
+
 
 class Authorize:
     """Decides actions and makes the decision durable."""
@@ -111,7 +116,12 @@ class Authorize:
         """Whether the last decision could be recorded. While it is False the gateway is not ready; the next success mends it."""
 
     async def __call__(
-        self, request: ActionRequest, *, definition: DefinitionDigest | None, hint: HoldId | None = None
+        self,
+        request: ActionRequest,
+        *,
+        definition: DefinitionDigest | None,
+        hint: HoldId | None = None,
+        lending: Lending | None = None,
     ) -> Outcome:
         """Decide one action.
 
@@ -119,6 +129,7 @@ class Authorize:
             request: sealed at the door.
             definition: digest of the live definition; None when the server does not offer the thing.
             hint: the hold the client says this retry belongs to (attacker-controlled: only ever tightens).
+            lending: for the use of a credential: the lease that an allow asks for, durable together with it.
 
         Raises:
             StoreError: the decision cannot be recorded; nothing may run.
@@ -128,9 +139,9 @@ class Authorize:
         while lost < ATTEMPTS and moved < MOVED_ATTEMPTS:
             try:
                 if not moved and not self._turns.any:
-                    return await self._once(request, definition, hint)
+                    return await self._once(request, definition, hint, lending)
                 async with self._turns.of(await self._rows(request)):
-                    return await self._once(request, definition, hint)
+                    return await self._once(request, definition, hint, lending)
             except Moved:
                 moved += 1
             except ConflictError:
@@ -161,7 +172,27 @@ class Authorize:
         resolved = await resolved_paths(self._files, pdp, request)
         return rows_of(pdp, request, self._store.task(request.task), resolved)
 
-    async def _once(self, request: ActionRequest, definition: DefinitionDigest | None, hint: HoldId | None) -> Outcome:
+    async def still(self, request: ActionRequest) -> Decision:
+        """What would be decided now about an action that was granted. Nothing is recorded, and nothing comes of it but an end.
+
+        An approval that the grant has spent is not there any more, so such an action needs one again.
+
+        Raises:
+            OperatorError: no policy is loaded.
+            StoreError: the state cannot be read.
+        """
+        pdp = self._policy.current()
+        resolved = await resolved_paths(self._files, pdp, request)
+        snapshot = self._gather(pdp, request, None, self._store.live_hold(request.task, request.digest), resolved)
+        return self._decide(pdp, request, snapshot, snapshot.encode())
+
+    async def _once(
+        self,
+        request: ActionRequest,
+        definition: DefinitionDigest | None,
+        hint: HoldId | None,
+        lending: Lending | None = None,
+    ) -> Outcome:
         pdp = self._policy.current()
         resolved = await resolved_paths(self._files, pdp, request)
         if self._policy.current().revision != pdp.revision:
@@ -171,7 +202,7 @@ class Authorize:
         snapshot = self._gather(pdp, request, definition, live, resolved)
         encoded = snapshot.encode()
         decision = self._decide(pdp, request, snapshot, encoded)
-        attempt = _Attempt(request, snapshot, encoded, decision, DecisionId(self._ids.new("dec")), live, laid)
+        attempt = _Attempt(request, snapshot, encoded, decision, DecisionId(self._ids.new("dec")), live, laid, lending)
         if hint is not None and not isinstance(decision, Deny):
             foreign = self._check_hint(request, hint, snapshot.at_ms)
             if foreign is not None:
@@ -198,21 +229,9 @@ class Authorize:
     def _decide(self, pdp: Pdp, request: ActionRequest, snapshot: Snapshot, encoded: bytes) -> Decision:
         """Decide within the deadline, or deny.
 
-        The engine cannot be interrupted, but its work is bounded (`pdp.decide.MAX_PARTS`, `policy.guard`): what takes longer
-        all the same was not foreseen. Its answer is thrown away, whatever it was, and kept nowhere (case POLE-16).
+        See `decided_in_time`.
         """
-        began = self._stopwatch()
-        decision = decide(pdp, request, snapshot, encoded=encoded)
-        took, most = self._stopwatch() - began, self._limits.decide_timeout_s
-        if 0 <= took <= most:
-            return decision
-        return Deny(
-            request=decision.request,
-            snapshot=decision.snapshot,
-            revision=decision.revision,
-            reason=Reason.POLICY_TIMEOUT,
-            errors=(f"decided in {took * 1_000:.0f} ms, which is more than {most * 1_000:.0f} ms",),
-        )
+        return decided_in_time(pdp, request, snapshot, encoded, self._limits.decide_timeout_s, self._stopwatch)
 
     def _gather(
         self,
@@ -283,6 +302,7 @@ class Authorize:
         execution = ExecutionId(self._ids.new("exe"))
         spent = attempt.live if attempt.snapshot.approval is not None else None
         moves = moves_after(pdp, request, attempt.snapshot)
+        asked = attempt.lending(execution, attempt.snapshot.at_ms) if attempt.lending is not None else None
         started = ExecutionStarted(
             execution=execution,
             request=request.id,
@@ -298,8 +318,9 @@ class Authorize:
             laid=attempt.laid,
             clauses=allow.clauses,
             moves=moves,
+            lease=asked.lease.id if asked is not None else "",
         )
-        receipt = await self._commit(attempt, started)
+        receipt = await self._commit(attempt, *((started, asked) if asked is not None else (started,)))
         state = attempt.snapshot.task
         root = state.task.root if state is not None else request.task
         counted = any(move.on_executed for move in moves)
@@ -371,6 +392,8 @@ class Authorize:
             if isinstance(record, ExecutionStarted):
                 reason = Reason.CANCELLED.value
                 self._outcomes.put(ExecutionEnded(execution=record.execution, outcome="failed", reason=reason))
+            elif isinstance(record, LeaseAsked):
+                self._outcomes.put(LeaseEnded(lease=record.lease.id, outcome="never", why=Reason.CANCELLED.value))
 
     async def _commit(self, attempt: "_Attempt", *more: Record) -> Receipt:
         """Request, decision and what follows from it, durable together or not at all."""
@@ -413,6 +436,34 @@ class _Attempt:
     live: Hold | None
     laid: int
     """How often restrictions had changed before they were read."""
+    lending: Lending | None = None
+
+
+def decided_in_time(
+    pdp: Pdp,
+    request: ActionRequest,
+    snapshot: Snapshot,
+    encoded: bytes,
+    most_s: float,
+    stopwatch: Callable[[], float] = time.monotonic,
+) -> Decision:
+    """Decide within a deadline, or deny.
+
+    The engine cannot be interrupted, but its work is bounded (`pdp.decide.MAX_PARTS`, `policy.guard`): what takes longer
+    all the same was not foreseen. Its answer is thrown away, whatever it was, and kept nowhere (case POLE-16).
+    """
+    began = stopwatch()
+    decision = decide(pdp, request, snapshot, encoded=encoded)
+    took = stopwatch() - began
+    if 0 <= took <= most_s:
+        return decision
+    return Deny(
+        request=decision.request,
+        snapshot=decision.snapshot,
+        revision=decision.revision,
+        reason=Reason.POLICY_TIMEOUT,
+        errors=(f"decided in {took * 1_000:.0f} ms, which is more than {most_s * 1_000:.0f} ms",),
+    )
 
 
 def _places(resolved: Mapping[str, str]) -> str:

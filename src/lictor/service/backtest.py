@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from lictor.model.action import action_words
 from lictor.model.decision import Decision, NeedsApproval
 from lictor.model.ids import RequestId
 from lictor.model.reasons import Reason
@@ -165,7 +166,9 @@ def _people(answer: _Answer) -> str:
 
 
 def _names(one: Passed) -> tuple[str, str]:
-    return (one.asked.agent, f"{one.asked.server}/{one.asked.name}") if one.asked else ("?", "?")
+    return (
+        (one.asked.agent, action_words(one.asked.kind, one.asked.server, one.asked.name)) if one.asked else ("?", "?")
+    )
 
 
 class Tally:

@@ -20,6 +20,7 @@ from lictor.pdp.decide import Pdp
 from lictor.ports import Batch, Clock, Ids, Payload, RecordStore
 from lictor.service.approve import secret_digest
 from lictor.service.policy import PolicyInForce
+from lictor.service.registered import check_registered_agent
 from lictor.service.tasks import Opened
 
 
@@ -103,14 +104,14 @@ class Delegate:
         if giver is None or agent not in giver.delegates_to:
             problem = f"agent {chain[0].task.agent!r} may not delegate to {agent[:80]!r}"
             remedy = "name it in delegates_to of agents.toml"
-        elif agent not in pdp.agents:
-            problem = f"agent {agent[:80]!r} is not registered"
         elif len(chain) > self._limits.delegation_depth:
             problem = f"a chain has at most {self._limits.delegation_depth} links"
         elif contract is not None:
             problem = _excess(pdp, chain, agent, contract)
         if problem:
             raise CallerError(Reason.DELEGATION, problem, remedy=remedy)
+        for principal in (agent, *(link.task.agent for link in chain)):
+            check_registered_agent(pdp.agents, principal, self._clock.now_ms(), self._store.containments())
 
 
 def _excess(pdp: Pdp, chain: tuple[TaskState, ...], agent: AgentId, contract: Contract) -> str:

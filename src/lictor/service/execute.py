@@ -12,7 +12,7 @@ import msgspec
 
 from lictor.model.action import SealedArguments
 from lictor.model.canonical import sha256_digest
-from lictor.model.errors import ConflictError, StoreError, UpstreamError
+from lictor.model.errors import ConflictError, LictorError, StoreError, UpstreamError
 from lictor.model.reasons import Reason
 from lictor.model.record import ExecutionEnded
 from lictor.ports import Batch, Clock, RecordStore
@@ -37,11 +37,19 @@ Send = Callable[[SealedArguments], Awaitable[Sent]]
 class Execute:
     """Carries out grants."""
 
-    def __init__(self, *, store: RecordStore, clock: Clock, outcomes: Outcomes | None = None) -> None:
-        """Outcomes go into the queue given, or into one of its own."""
+    def __init__(
+        self,
+        *,
+        store: RecordStore,
+        clock: Clock,
+        outcomes: Outcomes | None = None,
+        gate: Callable[[Grant], None] | None = None,
+    ) -> None:
+        """Outcomes go into the queue given, or into one of its own. The gate is asked right before each send."""
         self._store = store
         self._clock = clock
         self._origins = Origins(store)
+        self._gate = gate
         self.outcomes = outcomes or Outcomes(store=store, clock=clock)
 
     async def __call__(self, grant: Grant, send: Send) -> Sent:
@@ -50,9 +58,11 @@ class Execute:
         Raises:
             ConflictError: the grant was claimed before; nothing was sent.
             UpstreamError: the server failed; recorded as `failed` (nothing left us) or `indeterminate`.
+            LictorError: the gate refuses (`contained`, `state_unconfirmed`, …); nothing was sent.
             StoreError: it ran, but what its reply holds is not durable: the reply must not be handed on.
         """
         sealed = grant.claim()
+        self._let_through(grant)
         try:
             sent = await send(sealed)
         except UpstreamError as error:
@@ -68,6 +78,20 @@ class Execute:
             raise
         await self._came_back(grant, sealed, sent)
         return sent
+
+    def _let_through(self, grant: Grant) -> None:
+        """Between the commit and the send anything can have been stopped, and the store can have hung (`service.guard`).
+
+        Raises:
+            LictorError: it does not run; recorded as `failed`, for nothing left us.
+        """
+        if self._gate is None:
+            return
+        try:
+            self._gate(grant)
+        except LictorError as error:
+            self._record(ExecutionEnded(execution=grant.execution, outcome="failed", reason=error.reason.value))
+            raise
 
     async def drain(self) -> Sequence[Unit]:
         """Wait for outcomes still on their way to the store; those that did not get there come back (`Outcomes.drain`)."""

@@ -17,7 +17,7 @@ from lictor.model.snapshot import Snapshot
 from lictor.model.task import TaskState
 from lictor.pdp import tally
 from lictor.pdp.decide import Pdp
-from lictor.pdp.measures import Asked, asked_of, moves_of, share_of
+from lictor.pdp.measures import Asked, Share, asked_of, moves_of, shares_once
 from lictor.pdp.refused import Refused
 from lictor.ports import RecordStore
 
@@ -38,12 +38,10 @@ def readings_of(
     if asked is None:
         return {}
     found = {}
-    for name, measure in pdp.measures.items():
-        try:
-            share = share_of(measure, asked)
-        except Refused:
-            continue
-        found[name] = tuple(_reading(store, measure, key, share.members, at_ms) for key in share.keys)
+    for name, share in shares_once(pdp.measures, asked).items():
+        if isinstance(share, Share):
+            measure = pdp.measures[name]
+            found[name] = tuple(_reading(store, measure, key, share.members, at_ms) for key in share.keys)
     return found
 
 
@@ -67,13 +65,8 @@ def rows_of(pdp: Pdp, request: ActionRequest, state: TaskState | None, resolved:
     asked = _asked(pdp, request, state, resolved)
     if asked is None:
         return ()
-    found: set[str] = set()
-    for measure in pdp.measures.values():
-        try:
-            found.update(share_of(measure, asked).keys)
-        except Refused:
-            continue
-    return tuple(sorted(found))
+    shares = shares_once(pdp.measures, asked).values()
+    return tuple(sorted({key for share in shares if isinstance(share, Share) for key in share.keys}))
 
 
 class Turns:

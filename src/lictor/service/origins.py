@@ -22,7 +22,7 @@ from lictor.pdp.normalise.directory import Directory
 from lictor.pdp.origins.content import labels_of
 from lictor.pdp.origins.digest import Found, origin_key, value_digest, value_digests
 from lictor.pdp.origins.find import values_declared, values_of_result, values_of_text
-from lictor.pdp.origins.watched import forms_of
+from lictor.pdp.origins.watched import forms_once
 from lictor.ports import Batch, Clock, RecordStore
 
 MAX_FORMS: Final = 1_000
@@ -83,8 +83,7 @@ class Origins:
         """
         if not entry.watch:
             return {}
-        arguments = request.arguments.open()
-        forms = {name: forms_of(watch, arguments) for name, watch in entry.watch.items()}
+        forms = forms_once(request.digest, entry.watch, request.arguments.open())
         spilled = set(self._store.spilled(root))
         known: dict[tuple[str, str | None], Origin] = {}
         found: dict[str, Origin] = {}

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import msgspec
 
-from lictor.model.action import ActionRequest
+from lictor.model.action import ActionRequest, action_words
 from lictor.model.errors import CallerError, LictorError
 from lictor.model.ids import PolicyRevision, RequestId
 from lictor.model.reasons import Reason
@@ -72,7 +72,7 @@ class Replay:
 
     def _one(self, seq: int, asked: RequestReceived | None, recorded: DecisionMade) -> Replayed:
         def result(status: ReplayStatus, detail: str = "") -> Replayed:
-            action = f"{asked.server}/{asked.name}" if asked else ""
+            action = action_words(asked.kind, asked.server, asked.name) if asked else ""
             return Replayed(seq=seq, request=recorded.request, action=action, status=status, detail=detail)
 
         if asked is None:

@@ -1,7 +1,7 @@
 """Open and close tasks. A task is opened by a person or an application, never by the model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from lictor.model.canonical import sha256_digest
@@ -16,6 +16,7 @@ from lictor.ports import Batch, Clock, Ids, Payload, RecordStore
 from lictor.service.approve import secret_digest
 from lictor.service.origins import opening_values
 from lictor.service.policy import PolicyInForce
+from lictor.service.registered import check_registered_agent
 
 MAX_DECLARED: Final = 500
 """Values that can be declared for one task."""
@@ -26,6 +27,39 @@ class Opened:
     """A fresh task and, for use over HTTP, its bearer token (shown once; stored as a digest)."""
 
     task: Task
+    token: str
+    repeated: bool = False
+    """It was opened before, with the same idempotency key: its token is not shown again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What whoever opens a task asks for."""
+
+    agent: AgentId
+    human: HumanId
+    """The person it is for."""
+    purpose: str
+    text: str = ""
+    """What the person asked, in their words."""
+    ttl_s: int
+    budget: Budget
+    declared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Values by name that whoever opens the task vouches for; each counts as itself and whole."""
+    contract: Contract | None = None
+    """What it is bound to from its first moment; restricts only."""
+    bearer: bool = True
+    """Whether a bearer token is minted; the agent can get one of its own from the token service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A task before its commit: the record, the person's text to be sealed, the sealing key and the bearer token."""
+
+    task: Task
+    record: TaskOpened
+    text: Payload
+    key: bytes
     token: str
 
 
@@ -67,32 +101,58 @@ class Tasks:
             CallerError: unknown agent, undeclared purpose, lifetime, budget or number of declared values out of range.
         """
         self._check(agent, purpose, ttl_s, budget)
-        named = _named(declared or {})
-        now = self._clock.now_ms()
-        text = trusted_text.encode("utf-8", "strict")
-        task = Task(
-            id=TaskId(self._ids.new("task")),
+        wish = Wish(
             agent=agent,
             human=human,
             purpose=purpose,
+            text=trusted_text,
+            ttl_s=ttl_s,
+            budget=budget,
+            declared=declared or {},
+            contract=contract,
+            bearer=token,
+        )
+        draft = self.draft(wish, audience=audience, by=by)
+        batch = Batch(at_ms=draft.task.opened_at_ms, records=(draft.record,), payloads=(draft.text,), key=draft.key)
+        await self._store.commit(batch)
+        return Opened(task=draft.task, token=draft.token)
+
+    def draft(self, wish: "Wish", *, audience: str, by: str, opener: str = "") -> "Draft":
+        """A task that is not there yet, and all that its commit needs. Nothing is checked but what it is made of.
+
+        Raises:
+            CallerError: `too_many_members`; `invalid_unicode`; lifetime or budget out of range.
+        """
+        self._check_bounds(wish.ttl_s, wish.budget)
+        named = _named(wish.declared)
+        try:
+            text = wish.text.encode("utf-8", "strict")
+        except UnicodeEncodeError:
+            raise CallerError(Reason.INVALID_UNICODE, "the task's text has no encoding") from None
+        now = self._clock.now_ms()
+        task = Task(
+            id=TaskId(self._ids.new("task")),
+            agent=wish.agent,
+            human=wish.human,
+            purpose=wish.purpose,
             trusted_text_digest=sha256_digest(text),
             audience=audience,
             opened_at_ms=now,
-            expires_at_ms=now + ttl_s * 1_000,
-            budget=budget,
+            expires_at_ms=now + wish.ttl_s * 1_000,
+            budget=wish.budget,
+            opener=opener,
         )
-        secret = self._ids.new("lt") if token else ""
+        secret = self._ids.new("lt") if wish.bearer else ""
         key = self._store.fresh_key()
         record = TaskOpened(
             task=task,
             opened_by=by,
             token=secret_digest(secret) if secret else "",
-            contract=contract,
-            values=opening_values(key, trusted_text, named, self._policy.current().content.kinds),
+            contract=wish.contract,
+            values=opening_values(key, wish.text, named, self._policy.current().content.kinds),
         )
         payload = Payload(request=RequestId(task.id), task=task.id, arguments=text, snapshot=b"")
-        await self._store.commit(Batch(at_ms=now, records=(record,), payloads=(payload,), key=key))
-        return Opened(task=task, token=secret)
+        return Draft(task=task, record=record, text=payload, key=key, token=secret)
 
     async def close(self, task: TaskId, by: str) -> None:
         """End a task's authority. What is in flight finishes; nothing new starts.
@@ -119,18 +179,18 @@ class Tasks:
 
     def _check(self, agent: AgentId, purpose: str, ttl_s: int, budget: Budget) -> None:
         pdp = self._policy.current()
-        if agent not in pdp.agents:
-            raise CallerError(
-                Reason.UNKNOWN_AGENT, f"agent {agent[:80]!r} is not registered", remedy="add it to agents.toml"
-            )
+        check_registered_agent(pdp.agents, agent, self._clock.now_ms(), self._store.containments())
         if purpose not in pdp.purposes:
             declared = ", ".join(sorted(pdp.purposes)[:8])
             raise CallerError(
                 Reason.UNKNOWN_TASK, f"purpose {purpose[:80]!r} is not declared", remedy=f"one of: {declared}"
             )
+        self._check_bounds(ttl_s, budget)
+
+    def _check_bounds(self, ttl_s: int, budget: Budget) -> None:
         if not 0 < ttl_s <= self._limits.task_ttl_s:
             raise CallerError(
-                Reason.UNKNOWN_TASK, f"a task lives 1 to {self._limits.task_ttl_s:.0f} seconds, not {ttl_s}"
+                Reason.INVALID_ARGUMENTS, f"a task lives 1 to {self._limits.task_ttl_s:.0f} seconds, not {ttl_s}"
             )
         if budget.calls < 1 or any(amount < 0 for amount in budget.value.values()):
             raise CallerError(Reason.BUDGET_CALLS, "a budget is at least one call, and no value is negative")

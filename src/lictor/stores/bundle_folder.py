@@ -7,10 +7,11 @@ mean: `policy.load` does.
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
-from pathlib import Path
-from stat import S_ISDIR, S_ISREG
+from pathlib import Path, PurePosixPath
+from stat import S_IMODE, S_ISDIR, S_ISREG
 from typing import Final
 
 from lictor.model.errors import OperatorError
@@ -21,6 +22,7 @@ from lictor.policy.lint import refuse_invalid
 from lictor.policy.load import is_known, load_bundle, policy_texts
 from lictor.policy.problems import Problems
 from lictor.policy.text import ParsedPolicy, parse_policies
+from lictor.stores.private import check_ours
 
 MAX_FILES: Final = 2_000
 """Files of one bundle."""
@@ -53,6 +55,7 @@ class BundleFolder:
             BundleRefused: with every fault found; nothing of the bundle is used.
         """
         files = self.read()
+        self._check_ours(files)
         bundle = load_bundle(files, self.parse(files))
         refuse_invalid(bundle)
         return bundle
@@ -91,6 +94,35 @@ class BundleFolder:
             self._checked = signature
             return False
         return True
+
+    def replace(self, name: str, before: bytes, after: bytes) -> None:
+        """Put new content into one file, whole or not at all; its mode stays.
+
+        Args:
+            name: relative POSIX path of a file that is there.
+            before: what was read of it: whoever wrote it since is not overwritten.
+            after: what it shall hold.
+
+        Raises:
+            BundleRefused: as `read`, or somebody else changed the file meanwhile, or it cannot be written.
+        """
+        path = self.path / name
+        if _read(path, name, MAX_FILE_BYTES) != before:
+            raise _refused(name, "somebody changed the file meanwhile", "look at it, then try again")
+        draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+        try:
+            mode = S_IMODE(path.stat().st_mode)
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), mode)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(after)
+                    file.flush()
+                    os.fsync(file.fileno())
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
+        except OSError as error:
+            raise _refused(name, f"cannot be written: {error.strerror}") from None
 
     def parse(self, files: dict[str, bytes]) -> tuple[ParsedPolicy, ...]:
         """The policies of all policy files, each parsed by a child first.
@@ -137,6 +169,23 @@ class BundleFolder:
         if done.returncode != 0:
             raise _said(path, done.stderr)
         return done.stdout
+
+    def _check_ours(self, files: Mapping[str, bytes]) -> None:
+        """Only we and root may change what decides; a bundle that is merely looked at may be anybody's.
+
+        Raises:
+            BundleRefused: naming each file and folder that others can change.
+        """
+        problems = Problems()
+        folders = {folder.as_posix() for name in files for folder in PurePosixPath(name).parents}
+        for path in sorted({".", *files, *folders}):
+            try:
+                check_ours(self.path / path)
+            except OperatorError as error:
+                problems.add(path if path != "." else str(self.path), error.message, error.remedy)
+            except OSError as error:
+                problems.add(path, f"cannot be read: {error.strerror}")
+        problems.raise_if_any()
 
     def _sign(self) -> Signature:
         return tuple(sorted(_stat(self.path, path) for path in self._list()))

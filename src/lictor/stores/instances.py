@@ -20,7 +20,7 @@ from lictor.stores.private import FILE_MODE, private_folder
 if sys.platform == "win32":
     import msvcrt
 
-    def _try_lock(descriptor: int) -> bool:
+    def try_lock(descriptor: int) -> bool:
         """Take the lock if nobody has it."""
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -30,7 +30,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _try_lock(descriptor: int) -> bool:
+    def try_lock(descriptor: int) -> bool:
         """Take the lock if nobody has it."""
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,7 +68,7 @@ class Instance:
             raise OperatorError(
                 Reason.CONFIG_REFUSED, f"cannot register in {str(path.parent)!r:.200}: {error.strerror}"
             ) from error
-        if not _try_lock(descriptor):
+        if not try_lock(descriptor):
             os.close(descriptor)
             raise OperatorError(
                 Reason.CONFIG_REFUSED,
@@ -110,7 +110,7 @@ def _dead(folder: Path, instance: InstanceId) -> bool:
     except OSError:
         return False
     try:
-        if not _try_lock(descriptor):
+        if not try_lock(descriptor):
             return False
         if sys.platform != "win32":
             path.unlink(missing_ok=True)

@@ -53,6 +53,37 @@ def check_private(path: Path) -> None:
         _refuse(path, "can be read by others", "chmod 600")
 
 
+def check_ours(path: Path) -> None:
+    """Refuse a file or folder that somebody else can change: whoever writes policy or settings decides (ADMN-08, CVE-2025-53773).
+
+    Its owner is us or root, and nobody else writes to it; of groups only a user's private one may (its members are its owner).
+
+    Raises:
+        OperatorError: `config_refused`, with the command to run.
+        OSError: there is none, or it cannot be looked at.
+    """
+    found = path.lstat()
+    if not _POSIX or stat.S_ISLNK(found.st_mode):  # the mode of a link means nothing; readers refuse links
+        return
+    if found.st_uid not in {os.geteuid(), 0}:
+        _refuse(path, f"belongs to another user (uid {found.st_uid})", f"chown {os.geteuid()}")
+    shared = found.st_mode & stat.S_IWGRP and not _private_group(found.st_gid)
+    if shared or found.st_mode & stat.S_IWOTH:
+        _refuse(path, f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})", "chmod go-w")
+
+
+def _private_group(gid: int) -> bool:
+    """Whether a group is one user's own, as many systems make them: named like us, our primary one, with no other member."""
+    import grp  # noqa: PLC0415 - POSIX only
+    import pwd  # noqa: PLC0415
+
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:
+        return False
+    return user.pw_gid == gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
+
+
 def create_private(path: Path, data: bytes) -> bool:
     """Create a file of mode 0600 with this content, whole or not at all; False when there is one already.
 

@@ -349,6 +349,10 @@ async def replay(run: Run, step: dict[str, Any]) -> Observed:
 @verb("scan", "what", durable=True)
 async def scan(run: Run, step: dict[str, Any]) -> Observed:
     """Secrets and personal data go through; then every file of the log is searched for them."""
+    if step["what"] == "repo":
+        from adversarial.verbs.registry import scan_tree
+
+        return await scan_tree(run)
     if step["what"] != "log":
         raise Unreadable(f"nothing to search: {step['what']!r}")
     world = run.world

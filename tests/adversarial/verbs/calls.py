@@ -10,6 +10,7 @@ from adversarial.expand import expanded, generated
 from adversarial.fixture import complete
 from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import Run, perform, verb
+from adversarial.verbs import admin, identity, oauth
 from adversarial.wire import VERSION, headers_for, modern
 from adversarial.world import HOST, encode, public
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
@@ -25,9 +26,12 @@ _SENTINEL = re.compile(r"=\?base64\?(.*)\?=")
 _STATE = re.compile(r"state\((\w+)\)")
 
 
-@verb("mcp.call", "tool", "args", "gen", "as_agent", "as_user", "agent", "user", "signals")
+@verb("mcp.call", "tool", "args", "gen", "as_agent", "as_user", "agent", "user", "signals", "headers", "auth", "note")
 async def call(run: Run, step: dict[str, Any]) -> Observed:
     """A well-formed `tools/call`. A tool that takes an approval is the case's way to redeem one."""
+    about_oauth = await oauth.called(run, step)
+    if about_oauth is not None:
+        return about_oauth
     arguments = {**expanded(step.get("args", {})), **(generated(step["gen"]) if "gen" in step else {})}
     reference = next((arguments[name] for name in _REFERENCES if name in arguments), None)
     tool = _sibling(run, step.get("tool") or _tool_for(run, arguments), arguments)
@@ -42,8 +46,9 @@ async def call(run: Run, step: dict[str, Any]) -> Observed:
     for kind, score in step.get("signals", {}).items():
         source = "test:detector"
         await run.world.main.house.signals.observe(session.task.id, kind, score, source=source)
-    seen = await run.world.call(tool, arguments, session=session)
-    seen.facts["given"] = list(arguments)
+    more = step.get("headers", {})
+    seen = await run.world.call(tool, arguments, session=session, more=list(more.items()))
+    seen.facts |= {"given": list(arguments), "headers": more}
     for variant in run.world.variants:
         changed = {**complete(tool, arguments), **variant}
         kept = {name: value for name, value in changed.items() if value is not None}
@@ -131,7 +136,7 @@ async def forged(run: Run, reference: str) -> Observed:
     return seen
 
 
-@verb("mcp.raw", "body", "headers", "body_desc", "encoding", "gen")
+@verb("mcp.raw", "body", "headers", "body_desc", "encoding", "gen", "as_agent", "as_user", "peer")
 async def raw(run: Run, step: dict[str, Any]) -> Observed:
     """Literal bytes, or a message in words with headers that may say something else."""
     world = run.world
@@ -152,6 +157,15 @@ _ARGUMENT = re.compile(r"arguments\.(?P<argument>\w+) = \"(?P<value>[^\"]*)\"")
 
 
 async def _described(run: Run, step: dict[str, Any]) -> Observed:
+    about_the_sender = await identity.described(run, step)
+    if about_the_sender is not None:
+        return about_the_sender
+    about_a_page_or_session = await oauth.described(run, step)
+    if about_a_page_or_session is not None:
+        return about_a_page_or_session
+    about_the_control_plane = await admin.described(run, step)
+    if about_the_control_plane is not None:
+        return about_the_control_plane
     reading = _READING.fullmatch(step["body_desc"])
     if reading is not None:
         seen = await run.world.read(reading["uri"])
@@ -262,9 +276,13 @@ def _numbered(step: dict[str, Any], number: int) -> dict[str, Any]:
     return {**step, **({"args": arguments} if arguments else {})}
 
 
-@verb("parallel", "n", "gateways", "do", "fault", durable=True)
+@verb("parallel", "n", "gateways", "do", "fault", "clients", "id", durable=True)
 async def parallel(run: Run, step: dict[str, Any]) -> Observed:
     """Many at once, on several gateways over one log; without `do` it is an approval that is redeemed."""
+    if "clients" in step:
+        from adversarial.verbs.isolation import colliding
+
+        return await colliding(run, int(step["clients"]), step["id"])
     wanted = step.get("do", {"op": "mcp.call", "tool": "bank.commit", "args": {"approval": "a1"}})
     arguments = wanted.get("args", {})
     if not any(name in arguments for name in _REFERENCES):

@@ -7,6 +7,7 @@ from adversarial.expectations import phrase, require
 from adversarial.fixture import with_policy
 from adversarial.model import NoSetup, Observed, Unreadable, Word
 from adversarial.run import Run, precondition, verb
+from adversarial.verbs import oauth
 from adversarial.wire import headers_for, modern
 from adversarial.world import HOST, Session, encode, public
 from lictor.model.containment import Restriction, Scope
@@ -246,6 +247,12 @@ async def edited(run: Run, step: dict[str, Any]) -> Observed:
         seen = await run.world.send(session, headers_for(message, HOST, cut), encode(message))
         if seen.status != 401:
             return Observed(word=Word.ALLOW, status=seen.status)
+    for cut in await oauth.chain_edits(run, child):
+        message = modern("tools/call", {"name": public("fs.read_file"), "arguments": {"path": "/srv/ws/a"}})
+        session = Session(child.agent, child.human, child.task, cut)
+        seen = await run.world.send(session, headers_for(message, HOST, cut), encode(message))
+        if seen.status != 401:
+            return Observed(word=Word.ALLOW, status=seen.status)
     return Observed(word=Word.REFUSED, reason=Reason.UNAUTHENTICATED.value)
 
 
@@ -253,7 +260,8 @@ async def edited(run: Run, step: dict[str, Any]) -> Observed:
 async def exchange(run: Run, step: dict[str, Any]) -> Observed:
     """Authority of the one task for the agent of the other."""
     subject, actor = run.world.sessions[step["subject"]], run.world.sessions[step["actor"].partition("-")[0]]
-    return _seen({"splice": await _refused(_delegate(run, subject, actor.agent, calls=1))})
+    refused = {"splice": await _refused(_delegate(run, subject, actor.agent, calls=1))}
+    return _seen({**refused, "exchange": await oauth.spliced(run, subject, actor)})
 
 
 @verb("revoke", "id")

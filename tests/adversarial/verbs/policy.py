@@ -151,10 +151,14 @@ async def _deploy_tool(run: Run, definition: dict[str, Any], entry: str, text: s
     run.mark()
 
 
-@verb("policy.deploy", "add", "text")
+@verb("policy.deploy", "add", "text", "by")
 async def deploy(run: Run, step: dict[str, Any]) -> Observed:
     """A rule is added while the gateway runs: one in words, or a file as somebody saved it."""
     world = run.world
+    if "by" in step:
+        from adversarial.verbs.registry import one_persons_change
+
+        return await one_persons_change(run, step["by"])
     if "add" in step:
         await world.deploy(with_policy(world.files, "case", policy_of(step["add"])))
         return Observed(word=None, facts={"revision": world.main.house.policy.current().revision})
@@ -204,9 +208,13 @@ def write(folder: Path, files: dict[str, bytes]) -> None:
         path.write_bytes(data)
 
 
-@verb("start", "policy_dir", "config")
+@verb("start", "policy_dir", "config", "perm")
 async def start(run: Run, step: dict[str, Any]) -> Observed:
     """Start a gateway on a folder of its own, with something missing or something strange in its settings."""
+    if "perm" in step:
+        from adversarial.verbs.registry import started_with
+
+        return await started_with(run, int(step["perm"], 8))
     folder = run.world.folder / "started"
     files: dict[str, bytes] = dict(fixture_files())
     if "policy_dir" in step:

@@ -93,7 +93,7 @@ def test_the_starter_holds_its_own_promises():
     assert AGENT in made.agents
     assert PURPOSE in made.purposes
     results = [result for suite in read_suites(files) for result in run_suite(made, suite)]
-    assert len(results) == 9
+    assert len(results) == 11
     assert [result.problem for result in results if not result.passed] == []
 
 

@@ -6,7 +6,7 @@ from bundles import POLICY, bundle
 from lictor.policy.casefiles import read_suites
 from lictor.policy.cases import run_suite
 from lictor.policy.invariants import read_claims
-from lictor.policy.prove import prover
+from lictor.policy.prove import house, prover
 from lictor.policy.prove.prover import Finding, Status, prove
 from lictor.policy.prove.replay import Answer
 
@@ -77,6 +77,44 @@ def test_a_rule_that_loosens_is_shown_by_two_requests(claim: str, policy: str, a
     assert order.index(example.changed_answer.answer) < order.index(example.answer.answer)
     assert "extra" in found[claim].detail or example.changed_answer.answer is not Answer.ALLOW
     assert example.answer.answer is answer
+
+
+UNATTENDED = 'permit(principal, action in [Action::"write"], resource) when { %s };'
+
+
+@pytest.mark.parametrize(
+    ("condition", "status"),
+    [
+        ("principal.autonomy >= 1", Status.BROKEN),
+        ("principal.autonomy == 5", Status.BROKEN),
+        ('context has approval && context.approval.groups.contains("owner") && principal.autonomy > 2', Status.PROVED),
+        ("principal.autonomy <= 4", Status.PROVED),
+        ("principal.autonomy < 1 || principal.autonomy > 5", Status.PROVED),
+        ("principal.autonomy < 1 || principal.autonomy == 9", Status.PROVED),
+    ],
+)
+def test_more_autonomy_never_permits_more(condition: str, status: Status) -> None:
+    """For every a < b that somebody can be registered with, all else equal: what b may, a may; or two requests show it.
+
+    The third adds nothing to a permit for all; the last two speak of autonomy that nobody has.
+    """
+    claim = "autonomy_only_tightens"
+    found = prove_all(rule(UNATTENDED % condition), only=claim)[claim]
+    assert found.status is status
+    if found.example is not None and found.example.changed is not None:
+        least, most = (
+            next(one["attrs"]["autonomy"] for one in asked.entities if one["uid"]["type"] == "Agent")
+            for asked in (found.example.asked, found.example.changed)
+        )
+        assert 0 <= least < most <= 5
+
+
+def test_the_bound_of_autonomy_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Control: without it, a rule for autonomy that cannot be is shown as a hole."""
+    monkeypatch.setattr(house, "_autonomy", lambda _: ())
+    text = UNATTENDED % "principal.autonomy < 1 || principal.autonomy == 9"
+    claim = "autonomy_only_tightens"
+    assert prove_all(rule(text), only=claim)[claim].status is Status.BROKEN
 
 
 def test_a_case_of_a_broken_invariant_fails_until_the_rule_is_mended() -> None:

@@ -170,3 +170,52 @@ def test_policies_that_fail_strict_validation_are_refused(folder):
         '@id("more")\nforbid (principal, action == Action::"fs/read_fil", resource);'
     )
     assert "fs/read_fil" in problems(folder)["policies/more.cedar:1"]
+
+
+@pytest.mark.parametrize("name", ["agents.toml", "policies/main.cedar", "catalog/fs.toml", "policies", "catalog", ""])
+def test_what_others_can_write_does_not_decide(folder, name):
+    """ADMN-08: every file and folder, each by its name, with the command; to look at it is allowed all the same."""
+    BundleFolder(folder).load()
+    (folder / name).chmod(0o777)
+    found = problems(folder)
+    assert set(found) == {name or str(folder)}
+    assert "can be written by others (mode 0777)" in found[name or str(folder)]
+    assert BundleFolder(folder).read()
+    (folder / name).chmod(0o755)
+    BundleFolder(folder).load()
+
+
+def test_a_file_is_replaced_whole_and_keeps_its_mode(folder):
+    """Nothing is left beside it."""
+    path = folder / "agents.toml"
+    path.chmod(0o640)
+    before = path.read_bytes()
+    names = set(folder.iterdir())
+    BundleFolder(folder).replace("agents.toml", before, before + b"# more\n")
+    assert path.read_bytes() == before + b"# more\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert set(folder.iterdir()) == names
+
+
+def test_somebody_elses_edit_is_not_overwritten(folder):
+    """What was read is not what is there any more."""
+    before = (folder / "agents.toml").read_bytes()
+    (folder / "agents.toml").write_bytes(before + b"# theirs\n")
+    with pytest.raises(OperatorError, match="somebody changed the file"):
+        BundleFolder(folder).replace("agents.toml", before, b"ours")
+    assert (folder / "agents.toml").read_bytes() == before + b"# theirs\n"
+
+
+def test_a_file_that_cannot_be_written_stays(folder, monkeypatch):
+    """The disk is full: the old content, and nothing beside it."""
+    before = (folder / "agents.toml").read_bytes()
+    names = set(folder.iterdir())
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(bundle_folder.os, "fsync", full)
+    with pytest.raises(OperatorError, match="cannot be written"):
+        BundleFolder(folder).replace("agents.toml", before, b"ours")
+    assert (folder / "agents.toml").read_bytes() == before
+    assert set(folder.iterdir()) == names

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lictor.model.errors import StoreError
-from lictor.model.record import HoldExpired, TaskClosed
+from lictor.model.record import ContentSeen, HoldExpired, TaskClosed
 from lictor.stores import known
 from lictor.stores.group import Group
 from lictor.stores.sqlite import SqliteStore
@@ -104,6 +104,51 @@ async def test_it_stays_bounded(store, monkeypatch):
         assert store.task(f"task_{number}") is None or number == 1
         assert len(store._known._state[1]) <= 10
     assert store.task("task_1").calls_used == 0
+
+
+async def test_values_push_out_nothing_else(store, queries, monkeypatch):
+    """However many values a call names, they take each other's place, and no row of a task's."""
+    monkeypatch.setattr(known, "MAX_VALUES", 10)
+    await store.commit(batch(opened()))
+    assert store.task("task_1").calls_used == 0
+    for number in range(100):
+        assert store.origin("task_1", f"v{number}") is None
+        assert store.member("m", f"v{number}") is None
+        assert len(store._known._state[2]) <= 10
+    del queries[:]
+    assert store.task("task_1").calls_used == 0
+    assert store.member("m", "v99") is None
+    assert queries == []
+    assert store.origin("task_1", "v0") is None
+    assert len(queries) == 1
+
+
+async def test_a_value_that_was_nowhere_is_found_once_it_was_seen(store):
+    """What was known not to be there is there after our own commit, and after another's."""
+    await store.commit(batch(opened()))
+    for number in range(4):
+        assert store.origin("task_1", f"v{number}") is None
+        seen = ContentSeen(task="task_1", source="tool:s/t", labels=(), carried=(), values=(f"v{number}",))
+        await store.commit(batch(seen))
+        assert store.origin("task_1", f"v{number}").sources == ("tool:s/t",)
+    assert store.rebuild_rows() == []
+
+
+async def test_a_key_is_read_once_and_gone_when_it_is_erased(store, queries, tmp_path, signer):
+    """Also when another process erases it; and where there is none it is looked for again."""
+    assert store.origin_key("task_1") is None
+    await store.commit(batch(opened(), opened("task_2")))
+    del queries[:]
+    assert len({store.origin_key("task_1") for _ in range(3)}) == 1
+    assert store.origin_key("task_1") != store.origin_key("task_2") is not None
+    assert len(queries) == 2
+    store.erase_payloads("task_1")
+    assert store.origin_key("task_1") is None
+    assert b"secret*" not in repr(store._known._state[1]).encode()
+    with SqliteStore(tmp_path / "state" / "log.db", signer=signer, origin="test.local/log") as other:
+        assert store.origin_key("task_2") == other.origin_key("task_2")
+        other.erase_payloads("task_2")
+        assert store.origin_key("task_2") is None
 
 
 async def test_a_failed_commit_leaves_nothing_behind(store, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lictor.model.errors import ConflictError, StoreError
-from lictor.model.record import TaskClosed
+from lictor.model.record import ContentSeen, TaskClosed
 from lictor.stores import writer
 from lictor.stores.group import Group
 from lictor.stores.sqlite import SqliteStore
@@ -332,4 +332,23 @@ def test_loops_of_several_threads_share_one_store(make, quick):
         thread.join(20)
     assert len(done) == len(set(done)) == 3 * 90
     assert store.task("task_1").calls_used == writer.SHORT_RUN + 270
+    assert store.rebuild_rows() == []
+
+
+async def test_what_no_commit_will_ask_for_soon_is_not_kept(make):
+    """Tokens, values that were seen and executions that ended are read when they are wanted, and are as they were."""
+    store = make()
+    await store.commit(batch(opened(token="t"), started()))
+    kept = store._writer._cache.rows
+    assert {kind for kind, _ in kept} == {"task", "execution"}
+    for number in range(3):
+        seen = ContentSeen(task="task_1", source=f"tool:s/t{number}", labels=(), carried=(), values=("v", f"v{number}"))
+        await store.commit(batch(seen))
+    await store.commit(batch(ended()))
+    assert {kind for kind, _ in kept} == {"task", "origins"}
+    with pytest.raises(ConflictError):
+        await store.commit(batch(ended()))
+    with pytest.raises(ConflictError):
+        await store.commit(batch(opened("task_2", token="t")))
+    assert store.origin("task_1", "v").sources == ("tool:s/t0", "tool:s/t1", "tool:s/t2")
     assert store.rebuild_rows() == []

@@ -1,4 +1,4 @@
-"""The demo's bundle: three servers' catalogues, pinned to what they really offer, and a policy of six rules."""
+"""The demo's bundle: three servers' catalogues, pinned to what they really offer, and a policy of seven rules."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,12 @@ from lictor.cli.demonstration.stage import Pages
 from lictor.policy.catalogue import pin_of
 
 POLICY: Final = """\
+@id("tasks-by-hand")
+@owner("demo")
+@reason("whoever runs the demo opens its task")
+permit (principal, action == Action::"task:open", resource)
+when { context.input.opener.kind == "operator" };
+
 @id("reads-are-free")
 @owner("demo")
 @reason("reading inside the project is free")

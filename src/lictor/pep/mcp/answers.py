@@ -34,6 +34,9 @@ _NEXT: Final = {
     Reason.BUDGET_VALUE: "the task's budget does not cover this; a person can open another task",
     Reason.TASK_CLOSED: "the task has ended",
     Reason.TASK_EXPIRED: "the task has ended",
+    Reason.CONTAINED: "a person stopped this; do not try again. A call that was under way may have had its effect",
+    Reason.STATE_UNCONFIRMED: "nothing runs until the gateway knows the newest state again; try later",
+    Reason.CLOCK_UNSOUND: "nothing runs while the gateway cannot trust its clock; ask a person to look",
     Reason.CANNOT_RECORD: "nothing runs while decisions cannot be recorded; try later",
     Reason.OVERLOADED: "too many calls at once; wait for some to finish",
     Reason.UPSTREAM_DOWN: "the server behind the gateway is not running",
@@ -128,4 +131,4 @@ def code_of(reason: Reason) -> int:
 
 
 def _status(reason: Reason) -> int:
-    return 503 if reason is Reason.CANNOT_RECORD else 200
+    return 503 if reason in {Reason.CANNOT_RECORD, Reason.STATE_UNCONFIRMED, Reason.CLOCK_UNSOUND} else 200

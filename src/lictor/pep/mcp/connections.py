@@ -5,13 +5,16 @@ stateful server by accident (R18).
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
 from lictor.model.errors import UpstreamError
 from lictor.model.ids import ServerName, TaskId
 from lictor.model.reasons import Reason
+from lictor.model.task import Task
 from lictor.pep.mcp.seam import Ask, Notify, Upstream
 
 Connect = Callable[[dict[str, Any], Ask, Notify], Awaitable[Upstream]]
@@ -19,6 +22,15 @@ Connect = Callable[[dict[str, Any], Ask, Notify], Awaitable[Upstream]]
 
 Key = tuple[ServerName, TaskId | None]
 """The task is None for a shared connection."""
+
+
+_Singles = dict[Key, "tuple[Upstream, Task | None]"]
+_REQUEST: ContextVar[_Singles | None] = ContextVar("lictor_request_connections", default=None)
+"""The connections made for the request under way alone; what it starts in tasks of its own shares them."""
+
+
+def _never() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +47,17 @@ class Server:
     connect: Connect
     shared: bool = False
     connect_legacy: Connect | None = None
+    for_task: Callable[[TaskId, bool], Connect] | None = None
+    """(task, legacy) -> how this task is connected, with what it is lent; instead of the two above."""
+    single: Callable[[], bool] = _never
+    """Whether each request gets a connection of its own, because a credential is lent for one request only."""
 
 
 @dataclass(slots=True)
 class _Slot:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     upstream: Upstream | None = None
+    owner: Task | None = None
 
 
 class Connections:
@@ -49,6 +66,7 @@ class Connections:
     def __init__(self, servers: Mapping[ServerName, Server], *, limit: int) -> None:
         self._servers = servers
         self._slots: dict[Key, _Slot] = {}
+        self._singles: list[_Singles] = []
         self._limit = limit
         self._closed = False
 
@@ -75,8 +93,12 @@ class Connections:
         notify: Notify,
         *,
         legacy: bool = False,
+        owner: Task | None = None,
     ) -> Upstream:
         """The connection for a task, started if need be, in the era of the client that came first (`legacy`).
+
+        Args:
+            owner: the task itself, so that its connection ends with it.
 
         Raises:
             UpstreamError: it cannot be started (`effect_possible=False`), or there are too many connections.
@@ -89,12 +111,13 @@ class Connections:
         slot = self._slots.get(key)
         if self._closed:
             raise UpstreamError(Reason.UPSTREAM_DOWN, "the gateway is shutting down", effect_possible=False)
+        if config.single():
+            return await self._single(_how(config, task, legacy=legacy), key, owner, capabilities, ask, notify)
         if slot is None:
             if len(self._slots) >= self._limit:
                 raise UpstreamError(Reason.OVERLOADED, "too many server connections are open", effect_possible=False)
-            slot = self._slots[key] = _Slot()
-        connect = (config.connect_legacy or config.connect) if legacy else config.connect
-        return await self._start(connect, key, slot, capabilities, ask, notify)
+            slot = self._slots[key] = _Slot(owner=None if config.shared else owner)
+        return await self._start(_how(config, task, legacy=legacy), key, slot, capabilities, ask, notify)
 
     async def _start(
         self, connect: Connect, key: Key, slot: _Slot, capabilities: dict[str, Any], ask: Ask, notify: Notify
@@ -103,7 +126,8 @@ class Connections:
             if slot.upstream is not None and slot.upstream.alive:
                 return slot.upstream
             if slot.upstream is not None:
-                await slot.upstream.close()
+                retire: Callable[[], Awaitable[None]] = getattr(slot.upstream, "retire", slot.upstream.close)
+                await retire()
                 slot.upstream = None
             upstream = await connect(capabilities, ask, notify)
             if self._slots.get(key) is not slot:
@@ -113,9 +137,65 @@ class Connections:
             slot.upstream = upstream
             return upstream
 
+    @asynccontextmanager
+    async def during(self) -> AsyncIterator[None]:
+        """One request of a client: what was connected for it alone is closed behind it."""
+        singles: _Singles = {}
+        self._singles.append(singles)
+        token = _REQUEST.set(singles)
+        try:
+            yield
+        finally:
+            _REQUEST.reset(token)
+            self._singles.remove(singles)
+            await asyncio.gather(*(one.close() for one, _ in singles.values()), return_exceptions=True)
+
+    async def _single(
+        self, connect: Connect, key: Key, owner: Task | None, capabilities: dict[str, Any], ask: Ask, notify: Notify
+    ) -> Upstream:
+        singles = _REQUEST.get()
+        if singles is None:
+            # A stream that lasts is no single use: whatever it would be lent would have to last, too.
+            raise UpstreamError(Reason.UPSTREAM_DOWN, "this server is connected for one request", effect_possible=False)
+        if key in singles and singles[key][0].alive:
+            return singles[key][0]
+        if len(self._slots) + sum(map(len, self._singles)) >= self._limit:
+            raise UpstreamError(Reason.OVERLOADED, "too many server connections are open", effect_possible=False)
+        upstream = await connect(capabilities, ask, notify)
+        singles[key] = upstream, owner
+        if self._closed:
+            raise UpstreamError(Reason.UPSTREAM_DOWN, "the gateway is shutting down", effect_possible=False)
+        return upstream
+
     async def end_task(self, task: TaskId) -> None:
         """Close what belonged to a task."""
         await self._drop([key for key in self._slots if key[1] == task])
+
+    def of_tasks(self) -> list[tuple[ServerName, Task]]:
+        """Connections that belong to a task."""
+        owners = [(server, slot.owner) for (server, _), slot in self._slots.items()]
+        owners += [(server, owner) for singles in self._singles for (server, _), (_, owner) in singles.items()]
+        return [(server, owner) for server, owner in owners if owner is not None]
+
+    def shared_servers(self) -> list[ServerName]:
+        """Servers to which one connection for all tasks stands."""
+        return [server for server, task in self._slots if task is None]
+
+    async def drop(self, server: ServerName, task: TaskId | None, *, after_s: float) -> None:
+        """End one connection for good: nobody is given it from now on, and after a moment it is ended, whatever it does."""
+        slot = self._slots.pop((server, task), None)
+        found = [singles[server, task][0] for singles in self._singles if (server, task) in singles]
+        if slot is not None and slot.upstream is not None:
+            found.append(slot.upstream)
+        if found:
+            await asyncio.sleep(after_s)
+            await asyncio.gather(*(upstream.abort() for upstream in found), return_exceptions=True)
+
+    async def end_unusable(self, server: ServerName, task: TaskId) -> None:
+        """End the connection of a task if it is of no use any more; one that has taken its place, or is being made, stays."""
+        slot = self._slots.get((server, task))
+        if slot is not None and slot.upstream is not None and not slot.upstream.alive:
+            await self.drop(server, task, after_s=0.0)
 
     def tasks(self) -> frozenset[TaskId]:
         """Tasks that hold connections."""
@@ -130,3 +210,9 @@ class Connections:
         slots = [slot for key in keys if (slot := self._slots.pop(key, None)) is not None]
         upstreams = [slot.upstream for slot in slots if slot.upstream is not None]
         await asyncio.gather(*(upstream.close() for upstream in upstreams), return_exceptions=True)
+
+
+def _how(config: Server, task: TaskId, *, legacy: bool) -> Connect:
+    if config.for_task is not None:
+        return config.for_task(task, legacy)
+    return (config.connect_legacy or config.connect) if legacy else config.connect

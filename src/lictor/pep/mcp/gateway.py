@@ -19,7 +19,7 @@ from lictor.model.errors import CallerError, ConflictError, LictorError, StoreEr
 from lictor.model.ids import HoldId, RequestId, ServerName, TaskId
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
-from lictor.model.task import TaskState
+from lictor.model.task import Task, TaskState
 from lictor.pep.mcp import answers
 from lictor.pep.mcp.connections import Connections
 from lictor.pep.mcp.features import SERVER_TO_CLIENT, client_capabilities, server_capabilities
@@ -27,12 +27,14 @@ from lictor.pep.mcp.holding import INPUT_KEY, Holding, declined
 from lictor.pep.mcp.lists import LISTS, fetch_all, result_of, shown
 from lictor.pep.mcp.naming import Naming
 from lictor.pep.mcp.seam import Answer, Caller, Channel, Era, Notify, Offer, Reply, Upstream
+from lictor.pep.mcp.underway import Stay, UnderWay
 from lictor.ports import Clock, Ids
 from lictor.protocol.headers import header_params
 from lictor.protocol.jsonrpc import check_params
 from lictor.service.authorize import Authorize, Granted, Held, Outcome, Refused
 from lictor.service.execute import Execute, Sent
 from lictor.service.grant import Grant
+from lictor.service.loan import CredentialRefusedError
 from lictor.service.offers import Offers
 from lictor.service.origins import Sender
 
@@ -58,6 +60,10 @@ _ROUND_TRIPS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}", re.ASCII)
 """The one member of `_meta` that travels on, and its only form (W3C Trace Context 3.2): ids, no text. Everything else in `_meta`
 was judged by nobody, `tracestate` and `baggage` too, which are free text; so it stays here (ADR 0007)."""
+_REFUSED_TOOLS: Final = frozenset(
+    {Reason.OVERLOADED, Reason.CONTAINED, Reason.TASK_CLOSED, Reason.TASK_EXPIRED, Reason.STATE_UNCONFIRMED}
+)
+"""Failures of a tool call that are answered as the tool's result, so that the model can react."""
 DEFINITIONS_TTL_MS: Final = 60_000
 """How long a server's list is believed before it is fetched again; a change notice ends it at once."""
 
@@ -68,6 +74,7 @@ class _Flight:
 
     caller: Caller
     channel: Channel
+    stay: Stay
     said: list[bytes] = field(default_factory=list)
     """What the client answered to servers' questions meanwhile."""
 
@@ -82,6 +89,7 @@ class _Call:
     server: ServerName
     what: str
     request: ActionRequest
+    stay: Stay
     upstream_state: str | None = None
     asked: tuple[str, ...] = ()
     """Keys of the server's own questions, from state we sealed: only these may this retry answer."""
@@ -89,6 +97,19 @@ class _Call:
 
 def _unreported(_: BaseException) -> None:
     """Where nobody listens, the refusal alone tells."""
+
+
+def _unguarded() -> None:
+    """A gateway on its own: nobody watches the store for it (`service.guard` does)."""
+
+
+def _unmanaged(_: bytes) -> None:
+    """A gateway on its own manages no secrets (`service.leaks` does)."""
+
+
+def _unended(_: Task, __: str) -> Reason | None:
+    """Likewise: whether something has been stopped is seen by the commit alone."""
+    return None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,6 +127,13 @@ class Gateway:
     limits: Limits
     instructions: str = ""
     on_defect: Callable[[BaseException], None] = _unreported
+    guard: Callable[[], None] = _unguarded
+    """Raises `StoreError` while this process must not act at all."""
+    ended: Callable[[Task, str], Reason | None] = _unended
+    """(task, server): why no connection may be started for it."""
+    check_sent: Callable[[bytes], None] = _unmanaged
+    """Raises `CallerError` where what a client sends holds a secret that the gateway manages (CRED-13)."""
+    underway: UnderWay = field(init=False)
     _flights: dict[TaskId, list[_Flight]] = field(default_factory=dict)
     _counts: Counter[TaskId] = field(default_factory=Counter)
     _changes: Counter[ServerName] = field(default_factory=Counter)
@@ -115,6 +143,10 @@ class Gateway:
         default_factory=dict
     )
     """What `_header_params` made of a pinned definition, and of which."""
+
+    def __post_init__(self) -> None:
+        """What is under way hangs on its connections."""
+        self.underway = UnderWay(self.connections)
 
     # -- entry points of the transports --------------------------------------------------------------------------------
 
@@ -140,7 +172,8 @@ class Gateway:
                 return None
 
         servers = self.connections.servers
-        offers = await asyncio.gather(*map(offer_of, servers))
+        async with self.connections.during():
+            offers = await asyncio.gather(*map(offer_of, servers))
         return {server: offer for server, offer in zip(servers, offers, strict=True) if offer is not None}
 
     def capabilities(self, caller: Caller, offered: Mapping[ServerName, Offer]) -> dict[str, Any]:
@@ -166,6 +199,14 @@ class Gateway:
             streams.append(upstream.listen({"notifications": narrowed}, notices))
         await asyncio.gather(*streams)
 
+    async def cut(self, caller: Caller, params: dict[str, Any], error: CallerError) -> None:
+        """Write down that something that lasted was ended, and why.
+
+        Raises:
+            StoreError: it cannot be recorded; the client is told that instead.
+        """
+        await self.authorize.turned_away(caller.task.task.id, msgspec.json.encode(params), error)
+
     async def _may_watch(self, caller: Caller, server: ServerName, uri: str) -> bool:
         """Decide and record one watched resource: its URI is about to reach a server, like that of a read."""
         if self._server_of(uri) != server:
@@ -176,26 +217,39 @@ class Gateway:
     # -- one request -----------------------------------------------------------------------------------------------------
 
     async def _counted(self, caller: Caller, method: str, params: dict[str, Any], channel: Channel) -> Answer:
-        """Bound what one task may have under way, and know where its servers' requests go meanwhile."""
+        """Bound what one task may have under way, and know where its servers' requests go meanwhile.
+
+        Raises:
+            CallerError: it was stopped, before it was sent or after its answer came.
+        """
+        self.guard()
         task = caller.task.task.id
         if self._counts[task] >= self.limits.inflight_per_task:
             raise CallerError(Reason.OVERLOADED, f"more than {self.limits.inflight_per_task} requests at once")
-        flight = _Flight(caller, channel)
+        flight = _Flight(caller, channel, Stay(caller.task.task))
         self._counts[task] += 1
         self._flights.setdefault(task, []).append(flight)
+        self.underway.enter(flight.stay)
         try:
-            return await self._dispatch(caller, method, params, channel)
+            async with self.connections.during():
+                return await self._dispatch(flight, method, params)
+        except asyncio.CancelledError:
+            if flight.stay.taken():
+                raise flight.stay.refusal() from None
+            raise
         finally:
+            self.underway.leave(flight.stay)
             self._counts[task] -= 1
             self._flights[task].remove(flight)
             if not self._counts[task]:
                 del self._counts[task], self._flights[task]
 
-    async def _dispatch(self, caller: Caller, method: str, params: dict[str, Any], channel: Channel) -> Answer:
+    async def _dispatch(self, flight: _Flight, method: str, params: dict[str, Any]) -> Answer:
+        caller, channel = flight.caller, flight.channel
         if method in LISTS:
             return await self._list(caller, method, channel)
         if method in DECIDED:
-            return await self._decided(caller, method, params, channel)
+            return await self._decided(flight, method, params)
         if method == "logging/setLevel" and caller.era is Era.LEGACY:
             return await self._set_level(caller, params, channel)
         if method == "ping" and caller.era is Era.LEGACY:
@@ -218,7 +272,9 @@ class Gateway:
 
     def _failed(self, caller: Caller, method: str, params: dict[str, Any], error: LictorError) -> Answer:
         """A failure of a tool call is a tool result, so that the model can react; everything else an error object."""
-        refusable = isinstance(error, ConflictError | UpstreamError) or error.reason is Reason.OVERLOADED
+        if isinstance(error, CredentialRefusedError) and error.hold is not None:
+            return self._refuse(caller, method, _what(method, params), Refused(reason=error.reason, hold=error.hold))
+        refusable = isinstance(error, ConflictError | UpstreamError) or error.reason in _REFUSED_TOOLS
         if method == "tools/call" and refusable:
             return answers.refuse_tool(_what(method, params), error.reason, caller.era)
         return answers.failure(error)
@@ -238,9 +294,10 @@ class Gateway:
             items += shown(found, method, server, caller.task.task.agent, self.offers, self.naming)
         return Answer(result=result_of(method, items, caller.era))
 
-    async def _decided(self, caller: Caller, method: str, params: dict[str, Any], channel: Channel) -> Answer:
+    async def _decided(self, flight: _Flight, method: str, params: dict[str, Any]) -> Answer:
         """Steps 2 to 9 for one action."""
-        call = self._normalise(caller, method, params)
+        caller, channel = flight.caller, flight.channel
+        call = self._normalise(flight, method, params)
         if call is None:
             return await self._nobodys(caller, method, params)
         upstream = await self._upstream(caller, call.server, channel)
@@ -263,7 +320,7 @@ class Gateway:
             return unrecorded
         return self._refuse(caller, method, _what(method, params), Refused(reason=unknown.reason))
 
-    def _normalise(self, caller: Caller, method: str, params: dict[str, Any]) -> _Call | None:
+    def _normalise(self, flight: _Flight, method: str, params: dict[str, Any]) -> _Call | None:
         """Step 2's first half: which server, which thing, which bytes. None: nobody's name."""
         check_params(method, params)
         unknown = params.keys() - _PARAMS[method]
@@ -274,7 +331,7 @@ class Gateway:
         if found is None:
             return None
         server, name, arguments = found
-        task = caller.task.task
+        task = flight.caller.task.task
         request = ActionRequest.make(
             id=RequestId(self.ids.new("req")),
             kind=DECIDED[method],
@@ -287,7 +344,10 @@ class Gateway:
         )
         if len(request.arguments.data) > self.limits.arguments_bytes:
             raise CallerError(Reason.TOO_LARGE, "the arguments are too large", where="/params/arguments")
-        return _Call(caller, method, params, server, _what(method, params), request)
+        self.check_sent(request.arguments.data)
+        if "inputResponses" in params:
+            self.check_sent(msgspec.json.encode(params["inputResponses"]))
+        return _Call(flight.caller, method, params, server, _what(method, params), request, flight.stay)
 
     def _target(self, method: str, params: dict[str, Any]) -> tuple[ServerName, str, dict[str, Any]] | None:
         if method in {"tools/call", "prompts/get"}:
@@ -364,7 +424,7 @@ class Gateway:
         replies: list[tuple[Reply, _ResultFlags]] = []
 
         async def send(sealed: SealedArguments) -> Sent:
-            reply = await self._forward(call, grant, sealed, upstream, channel)
+            reply = await self._sent(call, grant, sealed, upstream, channel)
             body = reply.result if reply.result is not None else msgspec.json.encode(reply.error)
             flags = _flags(body)
             replies.append((reply, flags))
@@ -373,6 +433,23 @@ class Gateway:
 
         await self.execute(grant, send)
         return await self._answer(call, *replies[0])
+
+    async def _sent(
+        self, call: _Call, grant: Grant, sealed: SealedArguments, upstream: Upstream, channel: Channel
+    ) -> Reply:
+        """Send, under the eyes of whoever may stop it.
+
+        Raises:
+            UpstreamError: stopped under way: it may have happened (`service.revoke`).
+        """
+        stay = call.stay
+        stay.server, stay.action, stay.upstream = call.server, call.request.action, upstream
+        try:
+            return await self._forward(call, grant, sealed, upstream, channel)
+        except asyncio.CancelledError:
+            if stay.taken():
+                raise stay.halted() from None
+            raise
 
     async def _forward(
         self, call: _Call, grant: Grant, sealed: SealedArguments, upstream: Upstream, channel: Channel
@@ -478,6 +555,11 @@ class Gateway:
         live = self.connections.live(server, task.id)
         if live is not None:
             return live
+        self.guard()
+        over = self.ended(task, server)
+        if over is not None:
+            # A server is not started for somebody who may do nothing: it would be ended at once (REVO-03).
+            raise CallerError(over, "nothing is started for what was stopped")
         if self.connections.shared(server):
             # Nobody can say whose call a question or a notice on it is about, so no task is asked and none is told (R18).
             return await self.connections.get(server, task.id, {}, _not_asked, self._notices(server, task.id, None))
@@ -487,7 +569,13 @@ class Gateway:
             return await self._asked(server, task.id, method, params)
 
         return await self.connections.get(
-            server, task.id, declared, ask, self._notices(server, task.id, channel), legacy=caller.era is Era.LEGACY
+            server,
+            task.id,
+            declared,
+            ask,
+            self._notices(server, task.id, channel),
+            legacy=caller.era is Era.LEGACY,
+            owner=task,
         )
 
     def _notices(self, server: ServerName, task: TaskId, channel: Channel | None) -> Notify:

@@ -104,6 +104,42 @@ class Upstream(Protocol):
         """End it: stdin closed, then terminate, then kill; HTTP session deleted. Idempotent, bounded in time."""
         ...
 
+    async def abort(self) -> None:
+        """End it now: a process is killed within half a second, a connection dropped. Idempotent; also while `close` waits."""
+        ...
+
+    def strike(self) -> None:
+        """End it by force, from another thread, while the event loop stands still. A server on another host is out of reach."""
+        ...
+
+
+class Cleaner(Protocol):
+    """Takes the secrets that the gateway manages out of what a server says (`service.leaks`)."""
+
+    async def json(self, data: bytes) -> bytes:
+        """A JSON text, byte for byte where it holds none.
+
+        Raises:
+            StoreError: it held one, and that cannot be recorded.
+        """
+        ...
+
+    async def value(self, value: Any) -> Any:
+        """The same for a JSON value."""
+        ...
+
+    def text(self, text: str) -> str:
+        """The same for a line of ours."""
+        ...
+
+    def check(self, data: bytes) -> None:
+        """Refuse what goes *to* the server.
+
+        Raises:
+            CallerError: `credential_in_arguments`.
+        """
+        ...
+
 
 class Channel(Protocol):
     """The way back to the client while one of its requests is in flight (or, for a stdio client, while it is connected)."""

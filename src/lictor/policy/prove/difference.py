@@ -27,6 +27,7 @@ from lictor.policy.prove.unsupported import Unsupported
 
 _PAIRS: Final = tuple((old, new) for old in Answer for new in Answer if old is not new)
 _STRICT: Final = (Answer.ALLOW, Answer.NEEDS_APPROVAL, Answer.DENY)
+_LOOSER: Final = tuple((old, new) for old, new in _PAIRS if _STRICT.index(new) < _STRICT.index(old))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +54,15 @@ class Change:
     def looser(self) -> bool:
         """Whether the new bundle asks for less."""
         return _STRICT.index(self.new) < _STRICT.index(self.old)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What is asked about each action: which kinds of difference, for how long, and whether examples are made small."""
+
+    pairs: tuple[tuple[Answer, Answer], ...]
+    timeout_ms: int
+    small: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +99,13 @@ class Difference:
 
 
 def diff_in_principle(
-    old: Bundle, new: Bundle, *, timeout_ms: int = TIMEOUT_MS, progress: Progress | None = None
+    old: Bundle,
+    new: Bundle,
+    *,
+    timeout_ms: int = TIMEOUT_MS,
+    progress: Progress | None = None,
+    looser_only: bool = False,
+    enough: int = 0,
 ) -> Difference:
     """Compare two bundles over all requests.
 
@@ -98,10 +114,13 @@ def diff_in_principle(
         new: the one to come.
         timeout_ms: for one kind of difference of one action.
         progress: told after each action.
+        looser_only: whether only that is looked for which the new bundle asks less for; examples are then as they come.
+        enough: stop after so many changes, found or not ruled out; 0 looks at everything. What is left out is then not `same`.
 
     Raises:
         OperatorError: one of them does not compile.
     """
+    asked = _Ask(_LOOSER if looser_only else _PAIRS, timeout_ms, small=not looser_only)
     changes: list[Change] = []
     same: list[str] = []
     one, other = Subject.of(old), Subject.of(new)
@@ -111,7 +130,9 @@ def diff_in_principle(
         changes.append(_unknown("", Answer.DENY, Answer.ALLOW, str(unknown)))
         pairs = ()
     for index, (first, second) in enumerate(pairs):
-        found = _compare(one, other, first, second, timeout_ms)
+        if enough and len(changes) >= enough:
+            break
+        found = _compare(one, other, first, second, asked)
         changes.extend(found)
         if not found:
             same.append(shown_action(first.action))
@@ -142,7 +163,7 @@ def _common(one: Subject, other: Subject) -> tuple[tuple[Environment, Environmen
     return tuple((e, known[key(e)]) for e in one.environments if key(e) in known)
 
 
-def _compare(one: Subject, other: Subject, first: Environment, second: Environment, timeout_ms: int) -> list[Change]:
+def _compare(one: Subject, other: Subject, first: Environment, second: Environment, ask: "_Ask") -> list[Change]:
     try:
         apart = _apart(one.house, other.house, first.action)
         scenes = (
@@ -154,9 +175,9 @@ def _compare(one: Subject, other: Subject, first: Environment, second: Environme
         house = replace(one.house, agents={}, purposes=tuple({*one.house.purposes, *other.house.purposes}))
         formulas = [{answer: outcome_formula(scene, answer.value) for answer in Answer} for scene in scenes]
     except Unsupported as unknown:
-        return [_unknown(first.action, old, new, str(unknown)) for old, new in _PAIRS[:1]]
+        return [_unknown(first.action, old, new, str(unknown)) for old, new in ask.pairs[:1]]
     found: list[Change] = []
-    for old, new in _PAIRS:
+    for old, new in ask.pairs:
         differs = every((formulas[0][old], formulas[1][new]))
         if differs is False:
             continue
@@ -166,12 +187,12 @@ def _compare(one: Subject, other: Subject, first: Environment, second: Environme
         ]
         wishes = [wish for scene in scenes for wish in preferences(scene.symbols, scene.view, scene.subject.house)]
         try:
-            model = solve([*assumed, differs], wishes, timeout_ms)
+            model = solve([*assumed, differs], wishes if ask.small else (), ask.timeout_ms)
         except TimeoutError as late:
             found.append(_unknown(first.action, old, new, str(late)))
             continue
         if model is not None:
-            found.append(_change(scenes, model, old, new))
+            found.append(_change(scenes, model, old, new, small=ask.small))
     return found
 
 
@@ -201,7 +222,7 @@ def _selectors(entry: CatalogEntry) -> tuple[Any, ...]:
     return entry.destination, entry.value, entry.path, entry.sql, entry.command
 
 
-def _change(scenes: tuple[Scene, Scene], model: Any, old: Answer, new: Answer) -> Change:
+def _change(scenes: tuple[Scene, Scene], model: Any, old: Answer, new: Answer, *, small: bool) -> Change:
     replays = tuple(scene.subject.replay for scene in scenes)
     known = scenes[0].symbols.literals | scenes[1].symbols.literals
     for scene in scenes:
@@ -224,7 +245,7 @@ def _change(scenes: tuple[Scene, Scene], model: Any, old: Answer, new: Answer) -
             detail="the engine does not confirm the difference",
             example=requests[1],
         )
-    requests = shrink(requests, confirms)
+    requests = shrink(requests, confirms) if small else requests
     name = f"{shown_action(action)}: {old.value} before, {new.value} after"
     return Change(
         action=shown_action(action),

@@ -21,7 +21,7 @@ from lictor.policy.names import CLASSES
 from lictor.policy.prove.logic import Truth, every, negate, same, some, text
 from lictor.policy.prove.request import SOME_MOMENT_MS
 from lictor.policy.prove.symbols import Path, Symbols, View, lookup
-from lictor.policy.prove.terms import STRING, Collection, Scalar
+from lictor.policy.prove.terms import LONG, STRING, Collection, Scalar
 from lictor.policy.prove.unsupported import Unsupported
 from lictor.policy.registry import MAX_AUTONOMY
 
@@ -79,7 +79,15 @@ def assumptions(symbols: Symbols, view: View, house: House) -> list[Any]:
 
 def changed_assumptions(symbols: Symbols, view: View) -> list[Any]:
     """What is assumed of a request that differs from a real one in a single member: too few relations, rather than too many."""
-    return [one for one in (*_bounded(symbols, view), *_families(symbols, view)) if one is not True]
+    found = [*_bounded(symbols, view), *_families(symbols, view), *_autonomy(view)]
+    return [one for one in found if one is not True]
+
+
+def _autonomy(view: View) -> Iterable[Truth]:
+    """Nobody is registered with another autonomy (`registry`): a rule for one that cannot be is no counterexample."""
+    found = view.principal.member("autonomy")
+    if found is not None and isinstance(found[1], Scalar) and found[1].type == LONG:
+        yield every((found[1].z >= 0, found[1].z <= MAX_AUTONOMY))
 
 
 def preferences(symbols: Symbols, view: View, house: House) -> list[Any]:

@@ -7,7 +7,7 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple
 
 from lictor.model.errors import CallerError
 from lictor.model.limits import Limits
@@ -19,12 +19,22 @@ SSE: Final = "text/event-stream"
 RawHeaders = list[tuple[bytes, bytes]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
-_BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9\-._~+/]{1,512}=*)")
+_CREDENTIAL: Final = re.compile(r"(?i:(bearer|dpop)) +([A-Za-z0-9\-._~+/]{1,16384}=*)", re.ASCII)
 _LENGTH: Final = re.compile(r"[0-9]{1,15}", re.ASCII)
 _LISTS: Final = frozenset({b"accept"})
 """Fields that are lists, so that a second line only goes on (RFC 9110 5.3)."""
-_CHALLENGE: Final = (b"www-authenticate", b'Bearer realm="lictor"')
-_INVALID: Final = (b"www-authenticate", b'Bearer realm="lictor", error="invalid_token"')
+_DPOP_ALGS: Final = "ES256 ES384 RS256 PS256 Ed25519 EdDSA"
+CLAIMING: Final = (
+    b"x-agent-id",
+    b"x-agent-name",
+    b"x-user-id",
+    b"x-spiffe-id",
+    b"x-forwarded-user",
+    b"x-forwarded-client-cert",
+    b"x-lictor-agent",
+    b"x-lictor-task",
+)
+"""Fields by which products pass on who somebody is. Nobody here believes them (case IDEN-12); that they came is written down."""
 
 
 class TurnedError(CallerError):
@@ -127,24 +137,48 @@ def check_origin(head: Head, allowed: frozenset[str]) -> None:
         raise TurnedError(403, Reason.BAD_ORIGIN, "requests from this origin are not accepted")
 
 
-def bearer(head: Head) -> str:
-    """The token of `Authorization: Bearer` (RFC 6750 2.1); never of query or body.
+class Credential(NamedTuple):
+    """What the `Authorization` field holds, and the proof beside it. Nothing of it is believed yet."""
+
+    scheme: Literal["bearer", "dpop"]
+    token: str
+    proof: str | None
+    """The `DPoP` field (RFC 9449 4.1)."""
+
+
+class Challenge:
+    """What a client is told when it is not let in (RFC 9110 11.6.1, RFC 9728 5.1, RFC 9449 7.1)."""
+
+    def __init__(self, resource_metadata: str) -> None:
+        """`resource_metadata`: where a client finds out who issues tokens; empty: nobody does by a protocol."""
+        self._metadata = f', resource_metadata="{resource_metadata}"' if resource_metadata else ""
+
+    def fields(self, error: str = "", *, dpop: bool = False) -> tuple[tuple[bytes, bytes], ...]:
+        """The header fields: `Bearer` first, and `DPoP` where a proof is what is missing."""
+        said = f', error="{error}"' if error else ""
+        text = f'Bearer realm="lictor"{"" if dpop else said}{self._metadata}'
+        found = [(b"www-authenticate", text.encode("latin-1"))]
+        if dpop:
+            text = f'DPoP realm="lictor"{said}, algs="{_DPOP_ALGS}"{self._metadata}'
+            found.append((b"www-authenticate", text.encode("latin-1")))
+        return tuple(found)
+
+
+def credential(head: Head, challenge: Challenge) -> Credential:
+    """The token of `Authorization: Bearer` or `DPoP` (RFC 6750 2.1, RFC 9449 7.1); never of query, body or cookie.
 
     Raises:
         CallerError: UNAUTHENTICATED (401), DUPLICATE_HEADER.
     """
     value = head.only(b"authorization")
     if value is None:
-        raise TurnedError(401, Reason.UNAUTHENTICATED, "a task token is needed", headers=(_CHALLENGE,))
-    match = _BEARER.fullmatch(value)
+        raise TurnedError(401, Reason.UNAUTHENTICATED, "a task token is needed", headers=challenge.fields())
+    match = _CREDENTIAL.fullmatch(value)
     if match is None:
-        raise TurnedError(401, Reason.UNAUTHENTICATED, "authorization is not a bearer token", headers=(_CHALLENGE,))
-    return match[1]
-
-
-def invalid_token(error: CallerError) -> TurnedError:
-    """A token that is not, or no longer, good for anything."""
-    return TurnedError(401, error.reason, error.message, headers=(_INVALID,))
+        raise TurnedError(
+            401, Reason.UNAUTHENTICATED, "authorization is not a bearer token", headers=challenge.fields()
+        )
+    return Credential("dpop" if match[1].lower() == "dpop" else "bearer", match[2], head.only(b"dpop"))
 
 
 def check_post(head: Head) -> None:

@@ -25,16 +25,17 @@ from lictor.pep.mcp.downstream.door import (
 from lictor.pep.mcp.downstream.eras import INITIALIZE, is_modern, modern_caller
 from lictor.pep.mcp.downstream.exchange import Exchange
 from lictor.pep.mcp.downstream.head import (
+    CLAIMING,
+    Challenge,
     GoneError,
     Head,
     Receive,
     TurnedError,
-    bearer,
     check_get,
     check_host,
     check_origin,
     check_post,
-    invalid_token,
+    credential,
     read_body,
 )
 from lictor.pep.mcp.downstream.legacy_http import LegacyHttp
@@ -47,7 +48,9 @@ from lictor.pep.mcp.seam import LEGACY_VERSIONS, MODERN_VERSIONS
 from lictor.ports import Clock, Ids, RecordStore
 from lictor.protocol.headers import VERSION_KEY, HeaderParams, check_agreement
 from lictor.protocol.jsonrpc import Message, Notification, Request, Response
-from lictor.service.door import record_refusal
+from lictor.service.admit import TasklessError
+from lictor.service.door import Claims, record_refusal
+from lictor.service.possession import Presented, UnprovedError, check_held
 from lictor.service.tasks import Tasks
 
 PATH: Final = "/mcp"
@@ -59,6 +62,12 @@ KEEPALIVE_S: Final = 15.0
 _METHODS: Final = frozenset({"POST", "GET", "DELETE"})
 _ALLOW: Final = ((b"allow", b"POST, GET, DELETE"),)
 _ALLOW_POST: Final = ((b"allow", b"POST"),)
+
+CHAIN_KEY: Final = "lictor_chain"
+"""Where our own TLS layer leaves the client's certificate chain, in the connection's ASGI state. No header writes there."""
+
+Authenticate = Callable[[Presented], Awaitable[Callable[[], TaskState]]]
+"""The task of a token: a function that says it as it is now. Raises CallerError and StoreError."""
 
 App = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
@@ -74,6 +83,8 @@ def mcp_app(
     store: RecordStore,
     clock: Clock,
     ids: Ids,
+    authenticate: Authenticate | None = None,
+    resource_metadata: str = "",
     body_timeout_s: float = BODY_TIMEOUT_S,
     keepalive_s: float = KEEPALIVE_S,
 ) -> App:
@@ -89,11 +100,14 @@ def mcp_app(
         store: where refusals are written down.
         clock: the time.
         ids: names of sessions.
+        authenticate: knows tokens of every kind; None: opaque task tokens alone.
+        resource_metadata: where clients find out who issues tokens (RFC 9728).
         body_timeout_s: for a whole body to arrive.
         keepalive_s: between comments on an idle stream.
     """
     hub = Hub()
     sessions = Sessions(hub, clock, ids, idle_ms=int(limits.task_ttl_s * 1_000))
+    gateway.underway.on_ended.append(sessions.end_task)
     legacy = LegacyHttp(gateway, sessions, hub, keepalive_s)
     modern = ModernHttp(gateway, hub, keepalive_s)
     return _Endpoint(
@@ -105,6 +119,8 @@ def mcp_app(
         limits=limits,
         store=store,
         clock=clock,
+        authenticate=authenticate,
+        challenge=Challenge(resource_metadata),
         body_timeout_s=body_timeout_s,
         legacy=legacy,
         modern=modern,
@@ -125,6 +141,8 @@ class _Endpoint:
         limits: Limits,
         store: RecordStore,
         clock: Clock,
+        authenticate: Authenticate | None,
+        challenge: Challenge,
         body_timeout_s: float,
         legacy: LegacyHttp,
         modern: ModernHttp,
@@ -137,6 +155,9 @@ class _Endpoint:
         self._limits = limits
         self._store = store
         self._clock = clock
+        self._authenticate = authenticate
+        self._challenge = challenge
+        self._claims = Claims(store, clock)
         self._body_timeout_s = body_timeout_s
         self._legacy = legacy
         self._modern = modern
@@ -148,7 +169,7 @@ class _Endpoint:
             raise RuntimeError(f"only http is served, not {scope['type'][:20]!r}")
         stream = ResponseStream(send)
         try:
-            exchange = self._admit(scope, receive, stream)
+            exchange = await self._admit(scope, receive, stream)
         except LictorError as error:
             await _turn_away(stream, None, error)
             return
@@ -161,7 +182,7 @@ class _Endpoint:
             if not self._open[task]:
                 del self._open[task]
 
-    def _admit(self, scope: dict[str, Any], receive: Receive, stream: ResponseStream) -> Exchange:
+    async def _admit(self, scope: dict[str, Any], receive: Receive, stream: ResponseStream) -> Exchange:
         """Who is asking. Nothing of this is recorded: without a task there is nobody to record it for.
 
         Raises:
@@ -175,20 +196,47 @@ class _Endpoint:
             raise TurnedError(404, Reason.UNKNOWN_METHOD, "nothing is served here")
         if scope["method"] not in _METHODS:
             raise TurnedError(405, Reason.UNKNOWN_METHOD, "the HTTP method is not served", headers=_ALLOW)
-        token = bearer(head)
+        self._gateway.guard()
+        alive = await self._holder(head, scope)
+        return Exchange(head, receive, stream, self._told(alive), alive)
 
-        def alive() -> TaskState:
-            return self._tasks.authenticate(token, self._audience)
-
+    async def _holder(self, head: Head, scope: dict[str, Any]) -> Callable[[], TaskState]:
+        """Who sends it, by its token alone: no cookie and no other field says so."""
+        found = credential(head, self._challenge)
+        presented = Presented(
+            scheme=found.scheme,
+            token=found.token,
+            method=scope["method"],
+            url=self._audience,
+            proof=found.proof,
+            chain=tuple(scope.get("state", {}).get(CHAIN_KEY, ())),
+        )
         try:
-            state = alive()
+            if self._authenticate is not None:
+                return await self._authenticate(presented)
+            check_held(presented, "", None, 0)
+            return lambda: self._tasks.authenticate(presented.token, self._audience)
         except CallerError as error:
-            raise invalid_token(error) from None
-        return Exchange(head, receive, stream, state, alive)
+            raise self._refused(error) from None
+
+    def _told(self, alive: Callable[[], TaskState]) -> TaskState:
+        try:
+            return alive()
+        except CallerError as error:
+            raise self._refused(error) from None
+
+    def _refused(self, error: CallerError) -> TurnedError:
+        """A token that is not, or no longer, good for anything."""
+        if isinstance(error, TasklessError):
+            return TurnedError(403, error.reason, error.message, headers=self._challenge.fields("insufficient_scope"))
+        dpop = isinstance(error, UnprovedError)
+        code = "invalid_dpop_proof" if dpop else "invalid_token"
+        return TurnedError(401, error.reason, error.message, headers=self._challenge.fields(code, dpop=dpop))
 
     async def _served(self, exchange: Exchange, method: str) -> None:
         """What happens after authentication: answered, or turned away on the record."""
         try:
+            await self._claims.noted(exchange.state.task.id, exchange.head.raw, CLAIMING)
             await self._dispatch(exchange, method)
         except CallerError as error:
             await self._refuse(exchange, error)

@@ -6,7 +6,7 @@ A closed connection is not a cancellation here: the request goes on, its answer 
 from collections.abc import Coroutine
 from typing import Any
 
-from lictor.model.errors import CallerError
+from lictor.model.errors import CallerError, LictorError
 from lictor.model.reasons import Reason
 from lictor.pep.mcp.downstream.door import encode_answer
 from lictor.pep.mcp.downstream.eras import (
@@ -133,15 +133,16 @@ class LegacyHttp:
 
     async def _pump(self, exchange: Exchange, session: Session) -> None:
         await exchange.stream.start()
-        while not session.ended:
-            try:
-                exchange.alive()
-            except CallerError:
-                return
-            notice = await session.mailbox.get(LIVENESS_S)
-            if notice is not None and not await exchange.stream.event(encode_notification(*notice)):
-                session.mailbox.put(*notice)
-                return
+        try:
+            with self._gateway.underway.during(exchange.state.task):
+                while not session.ended:
+                    exchange.alive()
+                    notice = await session.mailbox.get(LIVENESS_S)
+                    if notice is not None and not await exchange.stream.event(encode_notification(*notice)):
+                        session.mailbox.put(*notice)
+                        return
+        except LictorError:
+            return  # its task has ended, or was stopped (REVO-05)
 
     def _session(self, exchange: Exchange) -> Session:
         """The session of a request.

@@ -95,7 +95,7 @@ async def listen(
         alive: raises `CallerError` once the task has ended.
 
     Raises:
-        CallerError: INVALID_MESSAGE, TOO_MANY, OVERLOADED; the task has ended.
+        CallerError: INVALID_MESSAGE, TOO_MANY, OVERLOADED; the task has ended, or was stopped.
         UpstreamError: a server refused or dropped the subscription.
     """
     task = caller.task.task.id
@@ -104,21 +104,39 @@ async def listen(
         raise CallerError(Reason.OVERLOADED, f"more than {LISTENERS_PER_TASK} streams are open")
     granted, modern = await _granted(gateway, caller, asked, channel)
     subscription = Subscription(request.id, granted)
-    with hub.joined(task, subscription):
-        await emit(subscription.message(ACKNOWLEDGED, {"notifications": granted}))
-        jobs: list[asyncio.Task[None]] = [asyncio.create_task(_pump(subscription, emit, alive))]
-        if modern:
-            wanted = {"notifications": granted}
-            jobs.append(asyncio.create_task(gateway.listen(caller, wanted, subscription)))
-        try:
-            done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
-            for job in done:
-                job.result()
-        finally:
-            for job in jobs:
-                job.cancel()
-            await asyncio.wait(jobs, timeout=LIVENESS_S)
+    try:
+        with gateway.underway.during(caller.task.task), hub.joined(task, subscription):
+            await _serve(gateway, caller, subscription, emit, alive, granted, modern=modern)
+    except CallerError as error:
+        await gateway.cut(caller, request.params, error)
+        raise
     return msgspec.json.encode({"resultType": "complete", "_meta": {SUBSCRIPTION_KEY: request.id}})
+
+
+async def _serve(
+    gateway: Gateway,
+    caller: Caller,
+    subscription: Subscription,
+    emit: Emit,
+    alive: Callable[[], object],
+    granted: dict[str, Any],
+    *,
+    modern: bool,
+) -> None:
+    """Hand notices on until the servers end the subscription, the task ends, or somebody stops it."""
+    await emit(subscription.message(ACKNOWLEDGED, {"notifications": granted}))
+    jobs: list[asyncio.Task[None]] = [asyncio.create_task(_pump(subscription, emit, alive))]
+    if modern:
+        wanted = {"notifications": granted}
+        jobs.append(asyncio.create_task(gateway.listen(caller, wanted, subscription)))
+    try:
+        done, _ = await asyncio.wait(jobs, return_when=asyncio.FIRST_COMPLETED)
+        for job in done:
+            job.result()
+    finally:
+        for job in jobs:
+            job.cancel()
+        await asyncio.wait(jobs, timeout=LIVENESS_S)
 
 
 async def _pump(subscription: Subscription, emit: Emit, alive: Callable[[], object]) -> NoReturn:

@@ -129,6 +129,11 @@ class Sessions:
         """End a session. Idempotent."""
         self._drop(session)
 
+    def end_task(self, task: TaskId) -> None:
+        """End all sessions of a task."""
+        for session in [one for one in self._sessions.values() if one.task == task]:
+            self._drop(session)
+
     def _expired(self, session: Session, now_ms: int) -> bool:
         return session.idle and now_ms - session.used_ms >= self._idle_ms
 

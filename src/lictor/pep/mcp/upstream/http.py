@@ -218,6 +218,13 @@ class HttpUpstream:
                 response = await send(self._pool, self._bare("DELETE"), head_s=_GOODBYE_S)
                 response.release()
 
+    async def abort(self) -> None:
+        """See `seam.Upstream.abort`: an HTTP connection is dropped by closing it."""
+        await self.close()
+
+    def strike(self) -> None:
+        """See `seam.Upstream.strike`: the connection is the event loop's alone, and is dropped when that goes on."""
+
     # -- negotiate.Line ----------------------------------------------------------------------------------------------------
 
     async def send(self, method: str, params: dict[str, Any], *, version: str | None, timeout_s: float) -> Reply:

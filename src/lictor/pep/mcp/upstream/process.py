@@ -23,6 +23,8 @@ STDERR_BYTES: Final = 64 * 1024
 LINES_AT_ONCE: Final = 64
 """Lines handled before the loop gets its turn: a flood of one server must not starve the others."""
 STOP_S: Final = 2.0
+KILL_S: Final = 0.2
+"""Between SIGTERM and SIGKILL for a server whose task was stopped: the promise is two seconds in all."""
 """Between closing stdin and SIGTERM, and between SIGTERM and SIGKILL."""
 _EOF_AFTER_EXIT_S: Final = 0.5
 """A process that has exited may have left a last reply in the pipe; a grandchild may hold the pipe open for ever."""
@@ -119,6 +121,18 @@ class ServerProcess(asyncio.SubprocessProtocol):
         if self._stop is None:
             self._stop = asyncio.get_running_loop().create_task(self._end())
         await asyncio.shield(self._stop)
+
+    async def kill(self) -> None:
+        """End it and what it started, now: SIGTERM, and SIGKILL `KILL_S` later. Idempotent; hurries a `stop` under way."""
+        stopping = asyncio.ensure_future(self.stop())
+        self._signal(signal.SIGTERM)
+        await asyncio.wait([self._exited], timeout=KILL_S)
+        self._signal(signal.SIGKILL)
+        await stopping
+
+    def strike(self) -> None:
+        """SIGKILL, for it and what it started; from any thread. What is left to do is done by `stop`."""
+        self._signal(signal.SIGKILL)
 
     # -- asyncio's callbacks -----------------------------------------------------------------------------------------------
 

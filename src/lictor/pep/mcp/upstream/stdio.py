@@ -220,6 +220,18 @@ class StdioUpstream:
         if self._process is not None:
             await self._process.stop()
 
+    async def abort(self) -> None:
+        """See `seam.Upstream.abort`."""
+        self._on_end(Reason.UPSTREAM_DOWN, "the connection was ended")
+        await self._inbox.close()
+        if self._process is not None:
+            await self._process.kill()
+
+    def strike(self) -> None:
+        """See `seam.Upstream.strike`."""
+        if self._process is not None:
+            self._process.strike()
+
     @property
     def stderr(self) -> bytes:
         """The end of what the server wrote to stderr (at most 64 KiB). Untrusted text."""

@@ -1,0 +1,160 @@
+"""`/v1/containments`: pull the plug, restrict, see what is in force, lift it.
+
+Laying needs anybody who has authenticated: whoever sees smoke may stop the machine, and it is on record who did. Lifting loosens,
+so it needs an operator, a person. What was met (tasks, holds, calls of others) is told in full to operators only (ISOL-06).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import msgspec
+
+from lictor.api.caller import ANYBODY, OPERATORS
+from lictor.api.web import Call, Reply, Route
+from lictor.model.agent import Agent
+from lictor.model.containment import Containment, Restriction, Scope
+from lictor.model.ids import AgentId, HumanId
+from lictor.service.contain import Contain, InFlight, Killed
+
+_Name = Annotated[str, msgspec.Meta(max_length=300)]
+_Why = Annotated[str, msgspec.Meta(min_length=1, max_length=1_000, pattern=r"\S")]
+
+
+class Laying(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A restriction to lay. `suspended` is the kill switch: it stops what is under way, too."""
+
+    scope: Scope
+    target: _Name = ""
+    """An agent, owner, task, server or action (`server/tool`); empty for everything."""
+    restriction: Restriction = Restriction.SUSPENDED
+    why: _Why
+
+
+class LiftQuery(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Why it is lifted, for the record."""
+
+    why: _Why
+
+
+class Met(msgspec.Struct, frozen=True, kw_only=True):
+    """A call that was under way."""
+
+    execution: str
+    task: str
+    action: str
+    outcome: str
+    """`executed`, `failed`, `indeterminate` (it may have happened), or `started`: no gateway has said."""
+
+
+class Laid(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was done. The lists are empty for whoever is no operator; the counts are not."""
+
+    containment: Containment
+    stopped: Mapping[str, int] = {}
+    """How many, by kind: `closed`, `suspended`, `holds`, `calls`, `unknown` (calls that may have happened)."""
+    closed: tuple[str, ...] = ()
+    suspended: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()
+    calls: tuple[Met, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class InForce(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that is restricted now, oldest first."""
+
+    containments: tuple[Containment, ...]
+
+
+class Lifted(msgspec.Struct, frozen=True, kw_only=True):
+    """A restriction that is in force no more."""
+
+    containment: str
+
+
+def containment_routes(contain: Contain, agents: Callable[[], Mapping[AgentId, Agent]]) -> list[Route]:
+    """The rows of the table.
+
+    Args:
+        contain: the use case.
+        agents: the registry in force.
+    """
+    routes = _Routes(contain, agents)
+    return [
+        Route(
+            method="POST",
+            path="/v1/containments",
+            who=ANYBODY,
+            handler=routes.lay,
+            summary="Stop or restrict something, now",
+            body=Laying,
+            answer=Laid,
+            status=201,
+            refuses=(409,),
+        ),
+        Route(
+            method="GET",
+            path="/v1/containments",
+            who=OPERATORS,
+            handler=routes.list,
+            summary="What is restricted now",
+            answer=InForce,
+        ),
+        Route(
+            method="DELETE",
+            path="/v1/containments/{containment}",
+            who=OPERATORS,
+            handler=routes.lift,
+            summary="Lift a restriction: a recorded privilege change",
+            query=LiftQuery,
+            answer=Lifted,
+            refuses=(409,),
+        ),
+    ]
+
+
+class _Routes:
+    def __init__(self, contain: Contain, agents: Callable[[], Mapping[AgentId, Agent]]) -> None:
+        self._contain = contain
+        self._agents = agents
+
+    async def lay(self, call: Call) -> Reply:
+        wanted: Laying = call.body
+        by = call.caller.name
+        if wanted.restriction is not Restriction.SUSPENDED:
+            laid = await self._contain.lay(wanted.scope, wanted.target, wanted.restriction, by=by, why=wanted.why)
+            return Reply(value=Laid(containment=laid))
+        killed = await self._contain.kill(wanted.scope, wanted.target, by=by, why=wanted.why, agents=self._agents())
+        return Reply(value=_told(killed, await self._contain.outcomes(killed), whole=call.caller.operator))
+
+    async def list(self, _: Call) -> Reply:
+        return Reply(value=InForce(containments=tuple(self._contain.in_force())))
+
+    async def lift(self, call: Call) -> Reply:
+        name = call.path["containment"]
+        query: LiftQuery = call.query
+        await self._contain.lift(name, by=HumanId(call.caller.opener.name), why=query.why)
+        return Reply(value=Lifted(containment=name))
+
+
+def _told(killed: Killed, became: tuple[InFlight, ...], *, whole: bool) -> Laid:
+    unknown = sum(call.outcome in {"indeterminate", "started"} for call in became)
+    counts = {
+        "closed": len(killed.tasks),
+        "suspended": len(killed.suspended),
+        "holds": len(killed.holds),
+        "calls": len(became),
+        "unknown": unknown,
+    }
+    if not whole:
+        return Laid(containment=killed.containment, stopped=counts)
+    return Laid(
+        containment=killed.containment,
+        stopped=counts,
+        closed=killed.tasks,
+        suspended=killed.suspended,
+        holds=killed.holds,
+        calls=tuple(
+            Met(execution=call.execution, task=call.task, action=call.action, outcome=call.outcome) for call in became
+        ),
+        notes=killed.notes,
+    )

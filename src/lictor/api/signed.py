@@ -1,0 +1,57 @@
+"""Signed tokens at the control plane: a person's or an application's, by a configured issuer. Never an agent's, never a task's.
+
+They have to be for the control plane (our public URL), not for the MCP endpoint: what an MCP client got to act for a person is no
+credential of that person here.
+"""
+
+from lictor.api.caller import Caller, Callers, Presented
+from lictor.model.errors import CallerError
+from lictor.model.ids import AgentId, HumanId
+from lictor.model.reasons import Reason
+from lictor.protocol.jose.compact import read_jws
+from lictor.service.exchange import Exchange, Front
+from lictor.service.possession import Presented as Held
+from lictor.service.tokens import Tokens
+
+
+class SignedCallers:
+    """`api.caller.Front`."""
+
+    def __init__(self, *, exchange: Exchange, tokens: Tokens, front: Front | None) -> None:
+        self._exchange = exchange
+        self._tokens = tokens
+        self._front = front
+        self.callers: Callers | None = None
+        """Set once they are there: they ask us, and we ask them for a person's groups."""
+
+    async def __call__(self, presented: Presented) -> Caller | AgentId:
+        """Who it is.
+
+        Raises:
+            CallerError: `unauthenticated`, or a more exact code.
+        """
+        if self._tokens.is_ours(read_jws(presented.credential)):
+            held = Held(
+                scheme="dpop" if presented.scheme == "dpop" else "bearer",
+                token=presented.credential,
+                method=presented.method,
+                url=presented.url,
+                proof=presented.dpop or None,
+            )
+            return self._tokens.holder(held)().task.agent
+        if self._front is None or self.callers is None:
+            raise CallerError(Reason.UNAUTHENTICATED, "this credential is not known here")
+        word = "DPoP" if presented.scheme == "dpop" else "Bearer"
+        proven = await self._front.identify(
+            authorization=f"{word} {presented.credential}",
+            dpop=presented.dpop or None,
+            method=presented.method,
+            url=presented.url,
+            audience=self._tokens.issuer,
+        )
+        opener = self._exchange.party(proven)
+        if opener is None:
+            return self._exchange.agent(proven)
+        if opener.kind == "application":
+            return self.callers.application(opener.name)
+        return self.callers.person(HumanId(opener.name))
