@@ -56,7 +56,6 @@ class Laid(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     suspended: tuple[str, ...] = ()
     holds: tuple[str, ...] = ()
     calls: tuple[Met, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class InForce(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,5 +155,4 @@ def _told(killed: Killed, became: tuple[InFlight, ...], *, whole: bool) -> Laid:
         calls=tuple(
             Met(execution=call.execution, task=call.task, action=call.action, outcome=call.outcome) for call in became
         ),
-        notes=killed.notes,
     )

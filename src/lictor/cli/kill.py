@@ -94,8 +94,6 @@ def _tell(out: Out, killed: "Killed", became: "tuple[InFlight, ...]") -> None:
     for call in became:
         text = f"  call        {safe(call.action or call.execution)} of {call.task} {_BECAME[call.outcome]}"
         out.line(out.warm(text) if call.outcome in {"indeterminate", "started"} else text)
-    for note in killed.notes:
-        out.line(f"  {safe(note)}")
     if not became:
         out.line("  no call was under way")
     if killed.tasks:
@@ -117,7 +115,6 @@ def _as_data(killed: "Killed", became: "tuple[InFlight, ...]") -> dict[str, Any]
             {"execution": call.execution, "task": call.task, "action": call.action, "outcome": call.outcome}
             for call in became
         ],
-        "notes": list(killed.notes),
     }
 
 

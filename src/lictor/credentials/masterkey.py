@@ -258,9 +258,13 @@ def _run(command: Sequence[str], data: bytes) -> bytes:
 
 def _read_key(path: Path) -> bytes:
     try:
-        if os.name == "posix" and path.stat().st_mode & 0o077:
-            raise _no_key(f"{str(path)!r:.200} is open to others", remedy=f"chmod 600 {str(path)!r:.200}")
-        key = path.read_bytes()
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())  # of what is read, whatever has that name by now
+            if os.name == "posix" and found.st_uid not in {os.geteuid(), 0}:
+                raise _no_key(f"{str(path)!r:.200} belongs to another user (uid {found.st_uid})")
+            if os.name == "posix" and found.st_mode & 0o077:
+                raise _no_key(f"{str(path)!r:.200} is open to others", remedy=f"chmod 600 {str(path)!r:.200}")
+            key = file.read(MAX_WRAPPED)
     except OSError as error:
         raise _no_key(f"{str(path)!r:.200} cannot be read: {error.strerror}") from None
     if len(key) != KEY_BYTES:

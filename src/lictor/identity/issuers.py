@@ -107,7 +107,7 @@ class Issuers:
         if profile.how == "private_key_jwt":
             self._replays.spend(f"iss:{issuer.name}", verified.jti, until_ms=verified.times.until_ms, now_ms=now_ms)
         else:
-            self._kept.keep(digest, audience, _kept(proven, published, verified, now_ms))
+            self._kept.keep(digest, audience, _kept(proven, published, verified, now_ms, len(token)))
         return proven
 
     def _issuer_of(self, jws: UnverifiedJws) -> Issuer:
@@ -143,6 +143,6 @@ class Issuers:
             await issuer.source.close()
 
 
-def _kept(proven: Proven, published: Published, verified: VerifiedToken, now_ms: int) -> Kept:
+def _kept(proven: Proven, published: Published, verified: VerifiedToken, now_ms: int, size: int) -> Kept:
     times = verified.times
-    return Kept(proven, published.version, times.from_ms, min(times.until_ms, now_ms + CAP_MS))
+    return Kept(proven, published.version, times.from_ms, min(times.until_ms, now_ms + CAP_MS), size)

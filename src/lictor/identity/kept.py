@@ -14,7 +14,8 @@ from lictor.model.identity import Proven
 
 CAP_MS: Final = 300_000
 MAX_KEPT: Final = 4_096
-"""A token's claims are at most 12 KB, and usually one."""
+MAX_KEPT_CHARS: Final = 2 * 1024 * 1024
+"""Characters of all tokens that are kept; read, a token's claims take up to twenty times as many bytes."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -24,13 +25,17 @@ class Kept(msgspec.Struct, frozen=True):
     version: str
     from_ms: int
     until_ms: int
+    size: int = 0
+    """Characters of the token."""
 
 
 class KeptTokens:
     """Least recently used goes first. For one event loop."""
 
-    def __init__(self, most: int = MAX_KEPT) -> None:
+    def __init__(self, most: int = MAX_KEPT, most_chars: int = MAX_KEPT_CHARS) -> None:
         self._most = most
+        self._most_chars = most_chars
+        self._chars = 0
         self._kept: OrderedDict[tuple[str, str], Kept] = OrderedDict()
 
     def find(self, digest: str, audience: str) -> Kept | None:
@@ -42,18 +47,22 @@ class KeptTokens:
 
     def keep(self, digest: str, audience: str, kept: Kept) -> None:
         """Keep one."""
+        self.forget(digest, audience)
         self._kept[digest, audience] = kept
-        self._kept.move_to_end((digest, audience))
-        if len(self._kept) > self._most:
-            self._kept.popitem(last=False)
+        self._chars += kept.size
+        while len(self._kept) > self._most or self._chars > self._most_chars:
+            self._chars -= self._kept.popitem(last=False)[1].size
 
     def forget(self, digest: str, audience: str) -> None:
         """Drop one that holds no more."""
-        self._kept.pop((digest, audience), None)
+        gone = self._kept.pop((digest, audience), None)
+        if gone is not None:
+            self._chars -= gone.size
 
     def clear(self) -> None:
         """Drop all."""
         self._kept.clear()
+        self._chars = 0
 
 
 def holds(kept: Kept, version: str, now_ms: int) -> bool:

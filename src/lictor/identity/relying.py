@@ -14,7 +14,7 @@ from lictor.identity.fetch import DEADLINE_S, fetch
 from lictor.identity.front import Front
 from lictor.identity.publications import WELL_KNOWN
 from lictor.identity.settings import IssuerSettings, fetchable
-from lictor.model.errors import CallerError, UpstreamError
+from lictor.model.errors import CallerError, LictorError, UpstreamError
 from lictor.model.identity import Proven
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
@@ -23,6 +23,8 @@ from lictor.protocol.json import read
 from lictor.service.login import Endpoints, check_endpoint
 
 KEEP_S: Final = 300.0
+RETRY_S: Final = 5.0
+"""After a failure: anybody can begin a sign-in, and each question takes a thread."""
 _MAX_BYTES: Final = 64 * 1024
 _LIMITS: Final = Limits(json_depth=12, json_members=5_000)
 _SLACK_S: Final = 10.0
@@ -48,13 +50,23 @@ class OidcRelying:
         self._client_id = client_id
         self._client_secret = client_secret
         self._elapsed = elapsed
-        self._kept: tuple[float, Endpoints] | None = None
+        self._kept: tuple[float, Endpoints | LictorError] | None = None
+        self._asking = asyncio.Lock()
 
     async def endpoints(self) -> Endpoints:
-        """See `Relying.endpoints`; kept for five minutes."""
-        if self._kept is None or self._elapsed() - self._kept[0] > KEEP_S:
-            self._kept = (self._elapsed(), await self._discover())
-        return self._kept[1]
+        """See `Relying.endpoints`; kept for five minutes, a failure for five seconds; asked for by one at a time."""
+        async with self._asking:
+            kept = self._kept
+            if kept is None or self._elapsed() - kept[0] > (KEEP_S if isinstance(kept[1], Endpoints) else RETRY_S):
+                found: Endpoints | LictorError
+                try:
+                    found = await self._discover()
+                except LictorError as error:
+                    found = error
+                kept = self._kept = (self._elapsed(), found)
+        if isinstance(kept[1], LictorError):
+            raise kept[1].with_traceback(None)
+        return kept[1]
 
     async def _discover(self) -> Endpoints:
         data = await self._ask(f"{self._issuer.url.rstrip('/')}{WELL_KNOWN}")
@@ -91,7 +103,12 @@ class OidcRelying:
 
     async def verify(self, id_token: Secret) -> Proven:
         """See `Relying.verify`: signature, issuer, time, and `aud` = this client."""
-        return await self._front.prove(id_token.reveal(), method="GET", url="", audience=self._client_id)
+        proven = await self._front.prove(id_token.reveal(), method="GET", url="", audience=self._client_id)
+        # The issuer's own `audience`, where one is set, is what its other tokens are for: it does not stand for us here.
+        stated = proven.claims.get("aud")
+        if self._client_id not in (stated if isinstance(stated, list) else [stated]):
+            raise CallerError(Reason.AUDIENCE, "the token is meant for another client", remedy="sign in again")
+        return proven
 
     async def _ask(
         self, url: str, *, body: bytes | None = None, headers: dict[str, str] | None = None

@@ -70,6 +70,8 @@ def check_issuers(issuers: dict[str, IssuerSettings], where: str) -> None:
 def _problem(name: str, issuer: IssuerSettings) -> str:
     if not 0 < len(name) <= 64 or not all(char.isascii() and (char.isalnum() or char in "-_.") for char in name):
         return "an issuer's name is at most 64 letters, digits, dots, dashes and underscores"
+    if name == "os":
+        return "people of this machine are called os:NAME; an issuer of that name could make itself any of them"
     if not 0 <= issuer.leeway_s <= MAX_LEEWAY_S:
         return f"leeway_s is 0 to {MAX_LEEWAY_S}, not {issuer.leeway_s}"
     if not 0 < issuer.max_life_s <= MAX_LIFE_S:

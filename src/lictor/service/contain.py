@@ -6,7 +6,7 @@ A kill is one commit: from it on nothing starts, on every gateway on the same st
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -62,12 +62,6 @@ class Killed:
     """Open tasks that may do nothing until it is lifted."""
     holds: tuple[HoldId, ...] = ()
     in_flight: tuple[InFlight, ...] = ()
-    notes: tuple[str, ...] = ()
-    """What others did on account of it: leases revoked, and the like."""
-
-
-AfterKill = Callable[[Containment, Sequence[TaskId]], Awaitable[Sequence[str]]]
-"""Told of a kill and of all tasks it reaches; says in a line each what it did."""
 
 
 class Contain:
@@ -77,7 +71,6 @@ class Contain:
         self._store = store
         self._clock = clock
         self._ids = ids
-        self.after_kill: list[AfterKill] = []
 
     async def lay(self, scope: Scope, target: str, restriction: Restriction, *, by: str, why: str = "") -> Containment:
         """Restrict.
@@ -119,14 +112,12 @@ class Contain:
         closed = await self._close(reached, by) if scope is Scope.TASK else ()
         holds = await self._end_holds(laid, known)
         tasks = [state.task.id for state in reached]
-        notes = [note for told in self.after_kill for note in await told(laid, tasks)]
         return Killed(
             containment=laid,
             tasks=closed,
             suspended=tuple(task for task in tasks if task not in closed),
             holds=holds,
             in_flight=in_flight,
-            notes=tuple(notes),
         )
 
     async def outcomes(self, killed: Killed, *, within_s: float = WATCH_S) -> tuple[InFlight, ...]:

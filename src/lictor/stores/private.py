@@ -25,30 +25,37 @@ def private_folder(path: Path) -> Path:
     """The folder, made with mode 0700 when it is not there.
 
     Raises:
-        OperatorError: `config_refused`: others may write to it (they could swap files), or it cannot be made.
+        OperatorError: `config_refused`: it belongs to somebody else or others may write to it (they could swap files), or it
+            cannot be made.
     """
     try:
         path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        # Of a link its own owner too, who could point it elsewhere.
+        owners = {path.lstat().st_uid, path.stat().st_uid}
         mode = path.stat().st_mode
     except OSError as error:
         raise OperatorError(
             Reason.CONFIG_REFUSED, f"cannot use the folder {str(path)!r:.200}: {error.strerror}"
         ) from error
+    for uid in owners:
+        _check_owner(path, uid)
     if _POSIX and mode & _OTHERS_WRITE:
         _refuse(path, "can be written by others", "chmod go-w")
     return path
 
 
 def check_private(path: Path) -> None:
-    """Refuse a file that others can read or write (`facts` R19: whoever reads a key is the log).
+    """Refuse a file that others own, read or write (`facts` R19: whoever reads a key is the log).
 
     Raises:
         OperatorError: `config_refused`.
         FileNotFoundError: there is none.
     """
-    mode = path.stat().st_mode
+    found = path.stat()
+    mode = found.st_mode
     if not stat.S_ISREG(mode):
         _refuse(path, "is not a regular file", "remove")
+    _check_owner(path, found.st_uid)
     if _POSIX and mode & _OTHERS:
         _refuse(path, "can be read by others", "chmod 600")
 
@@ -65,11 +72,16 @@ def check_ours(path: Path) -> None:
     found = path.lstat()
     if not _POSIX or stat.S_ISLNK(found.st_mode):  # the mode of a link means nothing; readers refuse links
         return
-    if found.st_uid not in {os.geteuid(), 0}:
-        _refuse(path, f"belongs to another user (uid {found.st_uid})", f"chown {os.geteuid()}")
+    _check_owner(path, found.st_uid)
     shared = found.st_mode & stat.S_IWGRP and not _private_group(found.st_gid)
     if shared or found.st_mode & stat.S_IWOTH:
         _refuse(path, f"can be written by others (mode {stat.S_IMODE(found.st_mode):04o})", "chmod go-w")
+
+
+def _check_owner(path: Path, uid: int) -> None:
+    """Us or root: an owner can always make it writable again."""
+    if _POSIX and uid not in {os.geteuid(), 0}:
+        _refuse(path, f"belongs to another user (uid {uid})", f"chown {os.geteuid()}")
 
 
 def _private_group(gid: int) -> bool:

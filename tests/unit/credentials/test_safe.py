@@ -4,6 +4,7 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
@@ -34,6 +35,21 @@ def test_what_is_kept_comes_back_and_is_nowhere_in_clear(tmp_path: Path):
     assert opened(tmp_path).read("gitlab") is None
     assert VALUE.encode() not in everything(tmp_path)
     assert opened(tmp_path).names() == [("github", 1, 1)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX owners")
+def test_a_master_key_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Whoever owns the file knows the key; what is looked at is the file that was opened, not one of its name."""
+    opened(tmp_path).write("github", Secret(VALUE), 1)
+    real = os.fstat
+
+    def fstat(descriptor: int) -> SimpleNamespace:
+        found = real(descriptor)
+        return SimpleNamespace(st_mode=found.st_mode, st_uid=54321, st_size=found.st_size)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    with pytest.raises(StoreError, match="another user"):
+        FileMaster(tmp_path).first()
 
 
 def test_files_are_for_their_owner_alone(tmp_path: Path):

@@ -9,7 +9,7 @@ import pytest
 
 from lictor.identity import issuers as module
 from lictor.identity.issuers import Issuers
-from lictor.identity.kept import CAP_MS, Kept, KeptTokens, holds
+from lictor.identity.kept import CAP_MS, MAX_KEPT_CHARS, Kept, KeptTokens, holds
 from lictor.identity.replays import FileReplays
 from lictor.identity.settings import IssuerSettings
 from lictor.model.errors import CallerError
@@ -228,3 +228,13 @@ async def test_a_binding_comes_out(make: Make) -> None:
     assert (await verify(issuers, token(cnf={"jkt": thumb}))).thumbprint == f"jkt:{thumb}"
     assert (await verify(issuers, token(cnf={"x5t#S256": thumb}))).thumbprint == f"x5t:{thumb}"
     assert json.dumps(thumb)
+
+
+async def test_what_is_kept_is_bounded_in_size_too(make: Make) -> None:
+    """One issuer of several signs as many large tokens as it likes: they push each other out, and take no more room."""
+    issuers = make(SETTINGS)
+    filler = "x" * 9_000
+    for number in range(MAX_KEPT_CHARS // 12_000 + 20):
+        await verify(issuers, token(jti=str(number), filler=filler))
+    assert sum(one.size for one in issuers._kept._kept.values()) <= MAX_KEPT_CHARS
+    assert len(issuers._kept._kept) > 10

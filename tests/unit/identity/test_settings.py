@@ -76,6 +76,7 @@ def test_good_settings_are_read() -> None:
         ('file = "/run/spire/bundle.json"', ""),
         ("[issuers.ci]", '[issuers."c i"]'),
         ("[issuers.ci]", '[issuers.""]'),
+        ("[issuers.ci]", "[issuers.os]"),
     ],
 )
 def test_what_could_not_work_or_would_be_ambiguous_refuses_the_start(old: str, new: str) -> None:

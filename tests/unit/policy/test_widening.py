@@ -93,6 +93,23 @@ def test_without_the_solver_rewritten_policies_count_as_wider() -> None:
     assert widening(OLD, bundle(**TIGHTER["a permit less"])) == ()
 
 
+@pytest.mark.parametrize(
+    "after",
+    [
+        ('proofs = [{issuer = "i", subject = "s"}]', ""),
+        ('proofs = [{issuer = "i", subject = "s"}]', "active = false"),
+        ('proofs = [{issuer = "i", subject = "s"}]', 'active = false\nproofs = [{issuer = "i", subject = "t"}]'),
+        ('proofs = [{issuer = "i", subject = "s"}]', None),
+    ],
+)
+def test_an_identity_that_is_set_free_is_wider(after: tuple[str, str | None]) -> None:
+    """Who matched two agents was nobody, and is one of them when the other's proof, or the other, goes; so is a person."""
+    head, tail = AGENTS.split("[agents.guest]")
+    old = bundle(**{"agents.toml": f"{head}[agents.guest]\n{after[0]}{tail}"})
+    new = bundle(**{"agents.toml": head if after[1] is None else f"{head}[agents.guest]\n{after[1]}{tail}"})
+    assert ways(new, old) == ("agent 'guest' proves itself in another way than before",)
+
+
 def test_an_agent_that_comes_back_is_wider() -> None:
     """Out of service and in again."""
     gone = bundle(**TIGHTER["an agent out of service"])

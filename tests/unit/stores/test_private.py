@@ -4,6 +4,7 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import pytest
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 from lictor.stores import private
-from lictor.stores.private import check_ours
+from lictor.stores.private import check_ours, check_private, private_folder
 
 
 def lets_through(path: Path, modes: tuple[int, ...]) -> list[int]:
@@ -112,3 +113,43 @@ def test_a_link_is_left_to_readers_who_refuse_it(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("nowhere")
     check_ours(tmp_path / "link")
     assert stat.S_ISLNK((tmp_path / "link").lstat().st_mode)
+
+
+@pytest.fixture
+def owned_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Everything belongs to this user."""
+    real = os.stat
+
+    def own(uid: int) -> None:
+        def stat(path: Path, **options: object) -> SimpleNamespace:
+            found = real(path, **options)  # type: ignore[arg-type]
+            return SimpleNamespace(st_mode=found.st_mode, st_uid=uid, st_gid=found.st_gid)
+
+        monkeypatch.setattr(Path, "stat", lambda path, **_: stat(path))
+        monkeypatch.setattr(Path, "lstat", lambda path: stat(path, follow_symlinks=False))
+
+    return own
+
+
+def test_a_folder_that_somebody_else_made_first_is_not_ours(tmp_path: Path, owned_by: Callable[[int], None]) -> None:
+    """Its owner can swap every file in it, whatever its mode says to others."""
+    tmp_path.chmod(0o755)
+    for uid in (os.geteuid(), 0):
+        owned_by(uid)
+        assert private_folder(tmp_path) == tmp_path
+    owned_by(54321)
+    with pytest.raises(OperatorError, match=r"another user \(uid 54321\)"):
+        private_folder(tmp_path)
+
+
+def test_a_key_of_somebody_else_is_no_key_of_ours(tmp_path: Path, owned_by: Callable[[int], None]) -> None:
+    """Whoever owns the file reads it, and knew it before we did."""
+    key = tmp_path / "key"
+    key.write_bytes(b"x")
+    key.chmod(0o600)
+    for uid in (os.geteuid(), 0):
+        owned_by(uid)
+        check_private(key)
+    owned_by(54321)
+    with pytest.raises(OperatorError, match=r"another user \(uid 54321\)"):
+        check_private(key)
