@@ -5,12 +5,14 @@ BIN    := $(VENV)/bin
 NODE   := tests/servers/node
 PYTEST := $(BIN)/python -m pytest -q
 
-.PHONY: help demo test check format lint types imports unit bench agentdojo clean
+.PHONY: help demo test check format lint types imports unit audit sbom bench agentdojo clean
 
 help:
 	@echo "make demo    set up everything and watch Lictor at work"
 	@echo "make test    set up everything and run all tests"
 	@echo "make check   format, lint, types, imports, unit tests"
+	@echo "make audit   what is known against the installed packages; red where one could not be asked about (needs PyPI)"
+	@echo "make sbom    what is installed, as CycloneDX: sbom.json"
 	@echo "make bench   measure; writes benchmarks/results"
 	@echo "make agentdojo  AgentDojo's tasks and attacks through Lictor (about a quarter of an hour)"
 
@@ -32,6 +34,13 @@ imports:
 	$(BIN)/lint-imports --cache-dir .import_linter_cache
 unit:
 	$(PYTEST) -n 2 tests/unit
+
+# Part of a release and of no test: it asks PyPI's JSON API about every package, which not every network lets through.
+audit: $(VENV)/.installed
+	$(BIN)/python scripts/audit $(AUDIT)
+
+sbom: $(VENV)/.installed
+	$(BIN)/python scripts/audit --sbom sbom.json
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks

@@ -56,6 +56,7 @@ class Desk:
         self.after: Callable[[LeaseAsk], Awaitable[None]] | None = None
         self.refuses_revoking: BaseException | None = None
         self.life_s: int | None = None
+        self.longest = 0
 
     async def issue(self, ask: LeaseAsk) -> Issued:
         self.made.append(ask)
@@ -74,6 +75,9 @@ class Desk:
             handle=f"h-{ask.lease}",
             revocation=Secret(f"revoke-{ask.lease}"),
         )
+
+    def longest_s(self, ttl_s: int) -> int:
+        return self.longest or ttl_s
 
     async def revoke(self, lease: LeaseId, credential: Credential, handle: str, revocation: Secret | None) -> None:
         self.revokes[lease] += 1
@@ -101,6 +105,9 @@ class Drawer:
 
     async def remove(self, name: str) -> None:
         self.kept.pop(name, None)
+
+    async def names(self, prefix: str) -> tuple[str, ...]:
+        return tuple(sorted(name for name in self.kept if name.startswith(prefix)))
 
 
 class LendingWorld:

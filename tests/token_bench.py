@@ -16,6 +16,7 @@ from lictor.api.doors import Doors, Issuer, Parts
 from lictor.api.settings import OAuth
 from lictor.identity.front import Front, open_front
 from lictor.identity.settings import IssuerSettings
+from lictor.model.canonical import sha256_digest
 from lictor.model.errors import LictorError
 from lictor.model.identity import Opener
 from lictor.model.ids import AgentId, HumanId
@@ -40,6 +41,7 @@ from lictor.testing.clock import ManualClock
 URL = "https://gateway.example"
 AUDIENCE = f"{URL}/mcp"
 TOKEN_URL = f"{URL}/oauth/token"
+EMPTY_TEXT = sha256_digest(b"")
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Bench:
     """The doors, and the keys of everybody around them."""
 
     doors: Doors
+    parts: Parts
     front: Front
     store: MemoryStore
     clock: ManualClock
@@ -106,14 +109,24 @@ class Bench:
         return (await self.doors.admit(presented))()
 
 
-def bench(folder: Path, *, mcp_clients: tuple[str, ...] = (), at_ms: int | None = None) -> Bench:
+def bench(
+    folder: Path,
+    *,
+    mcp_clients: tuple[str, ...] = (),
+    at_ms: int | None = None,
+    check: Callable[[], None] = lambda: None,
+    audience: str = "",
+    human_claim: str = "sub",
+) -> Bench:
     """Everything, fresh."""
     ci, corp, robot = Key(), Key(), Key()
     for name, key in (("ci", ci), ("corp", corp), ("robot", robot)):
         (folder / f"{name}.jwks").write_text(json.dumps({"keys": [key.public]}))
     settings = {
         "ci": IssuerSettings(kind="jwks", url=CI, file=str(folder / "ci.jwks")),
-        "corp": IssuerSettings(kind="jwks", url=CORP, file=str(folder / "corp.jwks")),
+        "corp": IssuerSettings(
+            kind="jwks", url=CORP, file=str(folder / "corp.jwks"), audience=audience, human_claim=human_claim
+        ),
         "robot": IssuerSettings(kind="keys", url=ROBOT, file=str(folder / "robot.jwks")),
     }
     clock, store, ids, policy = (
@@ -134,27 +147,26 @@ def bench(folder: Path, *, mcp_clients: tuple[str, ...] = (), at_ms: int | None 
     tasks = Tasks(**parts, limits=limits)
     open_task = Open(**parts, limits=limits, tasks=tasks)
     front = open_front(settings, folder=folder, state=folder, audience=AUDIENCE, clock=clock, report=print)
-    doors = Doors(
-        Parts(
-            **parts,
-            limits=limits,
-            tasks=tasks,
-            open=open_task,
-            delegate=Delegate(**parts, limits=limits),
-            answer=Answer(**parts, limits=limits),
-            applications=Applications(**parts),
-            keys=TokenKeys(folder, clock.now_ms()),
-            front=front,
-            proofs=front.possession,
-            issuers={name: Issuer(url=one.url, human_claim=one.human_claim) for name, one in settings.items()},
-            oauth=OAuth(people=("corp",), mcp_clients=mcp_clients),
-            public_url=URL,
-            audience=AUDIENCE,
-            task_ttl_s=600,
-            client_certificates=False,
-        )
+    whole = Parts(
+        **parts,
+        limits=limits,
+        tasks=tasks,
+        open=open_task,
+        delegate=Delegate(**parts, limits=limits),
+        answer=Answer(**parts, limits=limits),
+        applications=Applications(**parts),
+        keys=TokenKeys(folder, clock.now_ms()),
+        front=front,
+        proofs=front.possession,
+        issuers={name: Issuer(url=one.url, human_claim=one.human_claim) for name, one in settings.items()},
+        oauth=OAuth(people=("corp",), mcp_clients=mcp_clients),
+        public_url=URL,
+        audience=AUDIENCE,
+        task_ttl_s=600,
+        client_certificates=False,
+        check=check,
     )
-    return Bench(doors, front, store, clock, open_task, tasks, ci, corp, robot)
+    return Bench(Doors(whole), whole, front, store, clock, open_task, tasks, ci, corp, robot)
 
 
 Attempt = Callable[[Bench], Awaitable[object]]

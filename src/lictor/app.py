@@ -674,7 +674,7 @@ def control_plane(runtime: Runtime) -> Any:
                 ready=lambda: runtime.ready,
                 ttl_s=int(settings.limits.task_ttl_s),
                 url=settings.public_url,
-                more=containment_routes(house.contain, lambda: house.policy.current().agents),
+                more=containment_routes(house.contain, lambda: house.policy.current().agents, house.store),
             ),
             *runtime.doors.routes(),
         ],
@@ -711,6 +711,8 @@ def token_service(runtime: Runtime) -> Any:
             audience=settings.audience,
             task_ttl_s=settings.task_ttl_s,
             client_certificates=bool(settings.listen.tls.client_ca),
+            check=runtime.guard.check,
+            keep_subject=runtime.lending.keep_subject,
         )
     )
 

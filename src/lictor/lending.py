@@ -18,24 +18,27 @@ from lictor.config import BrokerSettings, ServerSettings
 from lictor.credentials import providers
 from lictor.credentials.masterkey import CommandMaster, FileMaster, KeyringMaster, Master
 from lictor.credentials.safe import FILE, Safe, Sealed
+from lictor.model.action import ActionRequest
 from lictor.model.errors import LictorError, OperatorError, UpstreamError
-from lictor.model.ids import InstanceId, ServerName, TaskId
+from lictor.model.ids import InstanceId, LeaseId, ServerName, TaskId
 from lictor.model.lease import Credential
 from lictor.model.reasons import Reason
 from lictor.model.secret import Secret
+from lictor.model.task import Task
 from lictor.pep.mcp.connections import Connect, Server
-from lictor.pep.mcp.lent import LentUpstream, clean_ask, clean_notify, clean_offer, cleaned
+from lictor.pep.mcp.lent import LentUpstream, Terms, clean_ask, clean_notify, clean_offer, cleaned
 from lictor.pep.mcp.seam import Ask, Notify, Upstream
 from lictor.policy.authority import COMMAND
 from lictor.ports import Clock, Ids, Provider, RecordStore
 from lictor.service.authorize import Authorize
 from lictor.service.broker import Broker
 from lictor.service.leaks import Leaks
-from lictor.service.loan import CredentialRefusedError, Where
+from lictor.service.loan import CredentialRefusedError, Loan, Where
 from lictor.service.managed import Managed
 from lictor.service.outcomes import Outcomes
 from lictor.service.policy import PolicyInForce
 from lictor.service.reap import Orphans, Reaper
+from lictor.service.subjects import Subjects
 from lictor.stores.instances import dead_instances
 from lictor.stores.turn import Turn
 
@@ -71,12 +74,15 @@ class Lending:
     def __init__(self, parts: Parts, reach: Reach) -> None:
         self._parts = parts
         self._reach = reach
+        self._out: dict[LeaseId, set[LentUpstream]] = {}
+        self._jobs: set[asyncio.Task[None]] = set()
         self._sealed = sealed(parts.state, parts.settings)
         self._file = parts.state / FILE
         self._stamp: tuple[int, int] | None = None
         self.safe = Safe(self._sealed, parts.clock)
         self.managed = Managed()
         self.leaks = Leaks(store=parts.store, clock=parts.clock, ids=parts.ids, managed=self.managed)
+        self.subjects = Subjects(safe=self.safe, store=parts.store, clock=parts.clock, managed=self.managed)
         self.broker = Broker(
             store=parts.store,
             policy=parts.policy,
@@ -88,7 +94,9 @@ class Lending:
             outcomes=parts.outcomes,
             instance=parts.instance,
             managed=self.managed,
+            subjects=self.subjects,
         )
+        self.broker.on_dropped = self._dropped
         self._turn = Turn(parts.state)
         self.on_ended: Callable[[ServerName, TaskId], None] = lambda _server, _task: None
         self.reaper = Reaper(
@@ -102,6 +110,7 @@ class Lending:
             jitter=random.random,
             say=parts.say,
             on_ended=self._ended,
+            subjects=self.subjects,
         )
 
     def provider(self, credential: Credential) -> Provider:
@@ -112,10 +121,10 @@ class Lending:
         """How a configured server is connected: for each task, with what it is lent."""
         said: list[str] = [""]
 
-        def for_task(task: TaskId, legacy: bool) -> Connect:
+        def for_task(task: TaskId, legacy: bool, call: ActionRequest | None = None) -> Connect:
             async def connect(capabilities: dict[str, Any], ask: Ask, notify: Notify) -> Upstream:
                 try:
-                    upstream = await self._connect(name, settings, task, legacy, capabilities, ask, notify)
+                    upstream = await self._connect(name, settings, task, legacy, call, capabilities, ask, notify)
                 except UpstreamError as error:
                     # A client is only told that the server is down; who runs it needs to know why, and once is enough.
                     if str(error) != said[0]:
@@ -130,8 +139,16 @@ class Lending:
         def single() -> bool:
             return not settings.shared and any(one.lease == "grant" for one in self.broker.wants(name))
 
+        def by_call() -> bool:
+            return not settings.shared and any(one.by_call for one in self.broker.wants(name))
+
         return Server(
-            name=name, connect=for_task(TaskId(""), False), shared=settings.shared, for_task=for_task, single=single
+            name=name,
+            connect=for_task(TaskId(""), False),
+            shared=settings.shared,
+            for_task=for_task,
+            single=single,
+            by_call=by_call,
         )
 
     async def start(self, servers: Mapping[ServerName, ServerSettings]) -> None:
@@ -155,6 +172,15 @@ class Lending:
             if credentials:
                 raise
             self._parts.say(f"the safe cannot be opened, so its secrets are not looked for: {error}")
+
+    async def keep_subject(self, task: Task, token: Secret, expires_at_ms: int) -> None:
+        """Keep a person's token for a task, if anything here is obtained on behalf of people.
+
+        Raises:
+            StoreError: it cannot be kept.
+        """
+        if any(providers.for_person(one) for one in self._parts.policy.current().credentials.values()):
+            await self.subjects.keep(task, token, expires_at_ms)
 
     async def refresh(self) -> None:
         """Look for what the safe holds now.
@@ -213,6 +239,7 @@ class Lending:
         settings: ServerSettings,
         task: TaskId,
         legacy: bool,
+        call: ActionRequest | None,
         capabilities: dict[str, Any],
         ask: Ask,
         notify: Notify,
@@ -225,7 +252,7 @@ class Lending:
         if self.broker.wants(name) and in_the_clear(settings):
             text = f"server {name!r} is reached without TLS; nothing is sent there in the clear"
             raise CredentialRefusedError(Reason.CONFIG_REFUSED, text)
-        loan = await self.broker.lend(state, name, where_of(settings))
+        loan = await self.broker.lend(state, name, where_of(settings), call)
         cleaner = self.leaks.of(task, name)
         injected = (loan.headers, loan.env)
         singles = loan.leases if loan.single else ()
@@ -248,7 +275,42 @@ class Lending:
         except BaseException:
             done()
             raise
-        return LentUpstream(upstream, offer, cleaner, lambda: self.broker.alive(loan), done)
+        lent = LentUpstream(
+            upstream,
+            offer,
+            cleaner,
+            Terms(
+                usable=lambda: self.broker.alive(loan),
+                left_s=lambda: self.broker.left_s(loan) if self.broker.holds(loan) else 0.0,
+                done=done,
+            ),
+        )
+        return await self._watched(lent, loan)
+
+    async def _watched(self, lent: LentUpstream, loan: Loan) -> LentUpstream:
+        """A connection that ends with the first of its leases; one of them may have ended while it was made."""
+        for lease in loan.leases:
+            self._out.setdefault(lease, set()).add(lent)
+        lent.on_closed = lambda: self._closed(lent, loan)
+        if not self.broker.holds(loan):
+            await lent.abort()
+            text = "what was lent for it ended while it was connected"
+            raise UpstreamError(Reason.UPSTREAM_DOWN, text, effect_possible=False)
+        return lent
+
+    def _closed(self, lent: LentUpstream, loan: Loan) -> None:
+        for lease in loan.leases:
+            left = self._out.get(lease, set())
+            left.discard(lent)
+            if not left:
+                self._out.pop(lease, None)
+
+    def _dropped(self, lease: LeaseId) -> None:
+        """A lease has ended: so has every connection that has it, whatever it does, and also one that was replaced."""
+        for lent in self._out.pop(lease, set()):
+            job = asyncio.get_running_loop().create_task(lent.cut())
+            self._jobs.add(job)
+            job.add_done_callback(self._jobs.discard)
 
     async def _plain(
         self,
@@ -269,7 +331,7 @@ class Lending:
             name, settings, ({}, {}), legacy, capabilities, clean_ask(ask, cleaner), clean_notify(notify, cleaner)
         )
         offer = await clean_offer(upstream.offer, cleaner)
-        return LentUpstream(upstream, offer, cleaner, lambda: not self.broker.wants(name), lambda: None)
+        return LentUpstream(upstream, offer, cleaner, Terms(usable=lambda: not self.broker.wants(name)))
 
 
 def sealed(state: Path, settings: BrokerSettings) -> Sealed:

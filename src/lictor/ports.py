@@ -120,6 +120,13 @@ class Provider(Protocol):
         """
         ...
 
+    def longest_s(self, ttl_s: int) -> int:
+        """The longest life, in seconds from when it is made, of what `issue` may make when it is asked for `ttl_s`.
+
+        Whoever never heard an answer counts on it: until then something may be there.
+        """
+        ...
+
     async def revoke(self, lease: LeaseId, credential: Credential, handle: str, revocation: Secret | None) -> None:
         """Make it useless now, sessions that use it included. Idempotent: what is gone already is revoked.
 
@@ -153,6 +160,14 @@ class Safe(Protocol):
 
     async def remove(self, name: str) -> None:
         """Forget it. Idempotent."""
+        ...
+
+    async def names(self, prefix: str) -> tuple[str, ...]:
+        """Names that begin so, in order; no key is needed.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
         ...
 
 

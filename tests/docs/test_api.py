@@ -36,7 +36,7 @@ def cells(text: str) -> list[list[str]]:
 def test_every_route_has_its_row_with_who_may_call_it() -> None:
     """Each row of the table, once; and the health pair in its own."""
     nothing: Any = None
-    rows = [*task_routes(nothing), *containment_routes(nothing, dict)]
+    rows = [*task_routes(nothing), *containment_routes(nothing, dict, nothing)]
     who = {ANYBODY: "anybody", OPERATORS: "operator"}
     real = {(f"`{row.method} {row.path}`", who[row.who]) for row in rows}
     assert sorted((row[0], row[1]) for row in cells(section("Routes"))) == sorted(real)

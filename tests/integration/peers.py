@@ -57,6 +57,13 @@ permit (principal, action in Action::"read", resource);
 permit (principal, action in Action::"write", resource)
 when { context has approval && context.approval.groups.contains("owner") };
 """
+OPENING_POLICY = """\
+@id("opens")
+@owner("tests")
+@reason("whoever is at the machine opens tasks")
+permit (principal, action == Action::"task:open", resource)
+when { context.input.opener.kind == "operator" };
+"""
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 )
@@ -213,6 +220,7 @@ def write_bundle(
         "agents.toml": 'purposes = ["test"]\n[agents.tester]\nowner = "tests"\nreview_by = 2099-12-31\n',
         "approvers.toml": approvers or f'four_eyes = false\n[approvers."{human}"]\ngroups = ["owner"]\n',
         "policies/test.cedar": policy,
+        "policies/tasks.cedar": OPENING_POLICY,
         **catalogue,
     }
     for name, text in files.items():

@@ -166,10 +166,8 @@ async def test_ten_thousand_calls_show_none_of_a_hundred_canaries(tmp_path: Path
     assert not found_in(scene, files_of(tmp_path))
 
 
-async def test_a_gateway_that_was_killed_leaves_nothing_on_loan(tmp_path: Path):
-    """kill -9 with a credential in its hands: the next one on the same folder takes over and ends it, by its sealed note."""
-    scene = Scene(tmp_path, started=1, remote=0)
-    made, gone = tmp_path / "made", tmp_path / "gone"
+async def another_gateway(scene: Scene, made: Path, gone: Path) -> asyncio.subprocess.Process:
+    """`lictor run` in a process of its own, with a credential in its hands that a program made; it writes what it did."""
     program = (
         "import json, sys, pathlib; told = json.load(sys.stdin); "
         "pathlib.Path(sys.argv[1] if told['do'] == 'issue' else sys.argv[2]).write_text(told['lease']); "
@@ -190,6 +188,38 @@ async def test_a_gateway_that_was_killed_leaves_nothing_on_loan(tmp_path: Path):
         while not made.exists() or not made.read_text():
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.5)
+    return process
+
+
+async def test_a_task_closed_in_one_gateway_loses_its_lease_in_another(tmp_path: Path):
+    """Two processes on one store: the close is committed here, the other process has its credential revoked within two seconds."""
+    scene = Scene(tmp_path, started=1, remote=0)
+    made, gone = tmp_path / "made", tmp_path / "gone"
+    other = await another_gateway(scene, made, gone)
+    try:
+        async with scene.live() as live:
+            (lease,) = live.house.store.leases()
+            assert lease.status is LeaseStatus.ACTIVE
+            await live.house.tasks.close(lease.task, by="os:me")
+            began = time.monotonic()
+            async with asyncio.timeout(10):
+                while live.house.store.leases() or not gone.exists():
+                    await asyncio.sleep(0.02)
+            took = time.monotonic() - began
+            (ended,) = live.house.store.leases(live_only=False)
+            assert (ended.status, ended.why) == (LeaseStatus.REVOKED, "task closed")
+            assert gone.read_text() == lease.id
+            assert took < 2, took
+    finally:
+        other.kill()
+        await other.wait()
+
+
+async def test_a_gateway_that_was_killed_leaves_nothing_on_loan(tmp_path: Path):
+    """kill -9 with a credential in its hands: the next one on the same folder takes over and ends it, by its sealed note."""
+    scene = Scene(tmp_path, started=1, remote=0)
+    made, gone = tmp_path / "made", tmp_path / "gone"
+    process = await another_gateway(scene, made, gone)
     process.kill()
     await process.wait()
     async with scene.live() as live:

@@ -176,6 +176,17 @@ def test_secrets_stay_where_a_person_wants_them(tmp_path: Path):
     assert desk.leaked(desk.config.read_bytes()) == set(desk.canaries)
 
 
+def test_checking_a_bundle_points_secrets_out(tmp_path: Path):
+    """`policy check` warns of what stands in lictor.toml in the clear, by name; it is no error."""
+    desk = Desk(tmp_path, started=1, remote=0, each=2)
+    secret = desk.canary("clear")
+    (desk.bundle / "lictor.toml").write_text(f'[servers.x]\ncommand = ["x", "--token", "{secret}"]\n', "utf-8")
+    said = desk.run("policy", "check")
+    assert "secret-in-settings" in said
+    assert "--token" in said
+    assert secret not in said
+
+
 def test_a_bundle_that_would_not_load_stops_everything(tmp_path: Path):
     """Nothing is lifted, nothing written: the client's file and the bundle are as they were."""
     desk = Desk(tmp_path, started=1, remote=0, each=2)

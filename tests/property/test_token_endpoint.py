@@ -17,6 +17,7 @@ from lictor.protocol.oauth.errors import OAuthError
 from lictor.protocol.oauth.form import read_form
 from lictor.protocol.oauth.request import read_request
 from lictor.service.exchange import Sent
+from lictor.service.pace import Pace
 from token_bench import AUDIENCE, TOKEN_URL, Bench, bench
 
 NAMES = st.sampled_from(
@@ -88,7 +89,9 @@ def test_details_are_a_task_or_refused(text: str) -> None:
 @pytest.fixture(scope="module")
 def made() -> Bench:
     """Doors that have a task and a token out."""
-    return bench(Path(tempfile.mkdtemp(prefix="doors-")))
+    found = bench(Path(tempfile.mkdtemp(prefix="doors-")))
+    found.doors.exchange.pace = Pace(burst=100_000)
+    return found
 
 
 @settings(max_examples=150)

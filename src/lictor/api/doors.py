@@ -3,7 +3,7 @@
 Refuses to know where keys are kept and how issuers are reached.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lictor.api.metadata import RESOURCE, metadata_routes
@@ -22,7 +22,7 @@ from lictor.service.admit import Admit
 from lictor.service.applications import Applications
 from lictor.service.approve import Answer
 from lictor.service.delegate import Delegate
-from lictor.service.exchange import Exchange, Front, Openers
+from lictor.service.exchange import Exchange, Front, KeepSubject, Openers
 from lictor.service.opening import Open
 from lictor.service.policy import PolicyInForce
 from lictor.service.possession import Proofs
@@ -63,6 +63,9 @@ class Parts:
     audience: str
     task_ttl_s: int
     client_certificates: bool
+    keep_subject: KeepSubject | None = None
+    check: Callable[[], None] = lambda: None
+    """Raises StoreError while the newest state or the time is not known: no authority is given then."""
 
 
 class Doors:
@@ -97,6 +100,8 @@ class Doors:
                 human_of=self.human_of,
             ),
             default_ttl_s=parts.task_ttl_s,
+            check=parts.check,
+            keep_subject=parts.keep_subject,
         )
         self.admit = Admit(
             store=parts.store,
@@ -107,7 +112,12 @@ class Doors:
             front=parts.front,
             servers=parts.oauth.mcp_clients,
         )
-        self.signed = SignedCallers(exchange=self.exchange, tokens=self.tokens, front=parts.front)
+        self.signed = SignedCallers(
+            exchange=self.exchange,
+            tokens=self.tokens,
+            front=parts.front,
+            shared=frozenset(parts.oauth.mcp_clients),
+        )
         self.resource_metadata = f"{parts.public_url}{RESOURCE}/mcp"
 
     def routes(self) -> Sequence[Route]:
@@ -126,7 +136,11 @@ class Doors:
         Raises:
             CallerError: `unauthenticated`: the claim is missing or is no name.
         """
-        value = proven.claims.get(self._parts.issuers[proven.issuer].human_claim)
+        claim = self._parts.issuers[proven.issuer].human_claim
+        value = proven.claims.get(claim)
+        if claim == "email" and proven.claims.get("email_verified") is not True:
+            # Otherwise whoever can write an address into their own profile is that person here.
+            raise CallerError(Reason.UNAUTHENTICATED, "the token's address is not verified by its issuer")
         human = f"{proven.issuer}:{value}"
         if not isinstance(value, str) or not value or human_problem(human):
             raise CallerError(Reason.UNAUTHENTICATED, "the token names no person")

@@ -19,6 +19,7 @@ from lictor.protocol.oauth.errors import OAuthError, refuse
 from lictor.protocol.oauth.form import MAX_BYTES, read_form
 from lictor.protocol.oauth.request import ACCESS_TOKEN, MAX_TOKEN, read_request
 from lictor.service.exchange import TASK_TOKEN, Exchange, Issued, Sent
+from lictor.service.pace import Pace
 from lictor.service.possession import Presented
 from lictor.service.tokens import Tokens
 
@@ -34,6 +35,11 @@ _UNSAID: Final = re.compile(r"[^ !#-\[\]-~]")
 _POLICY: Final = frozenset(
     {Reason.NOT_PERMITTED, Reason.FORBIDDEN, Reason.NEEDS_APPROVAL, Reason.CONTAINED, Reason.POLICY_ERROR}
 )
+ALL_BURST, ALL_PER_S = 400, 200.0
+ADDRESS_BURST, ADDRESS_PER_S = 200, 100.0
+"""Requests for tokens before anything in them is looked at: of everybody together, and of one address (behind a proxy that is
+the proxy's), which alone cannot use up everybody's. Who has proved themselves has a pace of their own besides (`Exchange`)."""
+_EVERYBODY: Final = ""
 _HEADERS: Final = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -46,6 +52,8 @@ class OAuthApi:
         self._tokens = tokens
         self._clock = clock
         self._url = public_url
+        self._all = Pace(burst=ALL_BURST, per_s=ALL_PER_S)
+        self._addresses = Pace(burst=ADDRESS_BURST, per_s=ADDRESS_PER_S)
 
     def routes(self) -> list[Route]:
         """Rows for `api.web`. They are open: what they take authenticates itself."""
@@ -59,6 +67,7 @@ class OAuthApi:
     async def token(self, request: Request) -> Response:
         """RFC 8693 2.1, RFC 6749 4.4."""
         try:
+            self._paced(request)
             form = await _form(request)
             asked = read_request(form, resource=self._tokens.audience)
             issued = await self._exchange(asked, self._sent(request, TOKEN))
@@ -69,6 +78,7 @@ class OAuthApi:
     async def revoke(self, request: Request) -> Response:
         """RFC 7009 2: 200 also for what is no token of ours, so that nobody learns which are."""
         try:
+            self._paced(request)
             form = await _form(request)
             token = form.get("token", "")
             if not token or len(token) > MAX_TOKEN:
@@ -102,6 +112,16 @@ class OAuthApi:
     async def authorize(self, _: Request) -> Response:
         """The metadata has to name such an endpoint: clients refuse it otherwise. Nobody gets authority by a browser here."""
         return _refusal(OAuthError("unauthorized_client", "there is no authorization endpoint: use the token endpoint"))
+
+    def _paced(self, request: Request) -> None:
+        """Bound what a flood costs.
+
+        Raises:
+            CallerError: `overloaded`.
+        """
+        now = self._clock.now_ms()
+        self._addresses.take(request.client.host if request.client is not None else _EVERYBODY, now)
+        self._all.take(_EVERYBODY, now)
 
     def _sent(self, request: Request, path: str) -> Sent:
         proofs = request.headers.getlist("dpop")
@@ -156,11 +176,15 @@ def _refusal(error: LictorError) -> Response:
         "lictor_reason": error.reason.value,
     }
     headers = {"WWW-Authenticate": 'Bearer realm="lictor"'} if known.status == 401 else {}
+    if error.reason is Reason.OVERLOADED:
+        return _json(body, 429, {"Retry-After": "1"})
     return _json(body, known.status, headers)
 
 
 def _translated(error: LictorError) -> OAuthError:
     """What was refused further inside, in OAuth's words."""
+    if error.reason is Reason.OVERLOADED:
+        return OAuthError("temporarily_unavailable", error.message, reason=error.reason)
     if isinstance(error, ConflictError) or error.reason in {Reason.TASK_CLOSED, Reason.TASK_EXPIRED}:
         return OAuthError("invalid_grant", error.message, reason=error.reason, remedy=error.remedy)
     if isinstance(error, StoreError):

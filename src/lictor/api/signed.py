@@ -6,6 +6,7 @@ credential of that person here.
 
 from lictor.api.caller import Caller, Callers, Presented
 from lictor.model.errors import CallerError
+from lictor.model.identity import Proven
 from lictor.model.ids import AgentId, HumanId
 from lictor.model.reasons import Reason
 from lictor.protocol.jose.compact import read_jws
@@ -17,7 +18,11 @@ from lictor.service.tokens import Tokens
 class SignedCallers:
     """`api.caller.Front`."""
 
-    def __init__(self, *, exchange: Exchange, tokens: Tokens, front: Front | None) -> None:
+    def __init__(
+        self, *, exchange: Exchange, tokens: Tokens, front: Front | None, shared: frozenset[str] = frozenset()
+    ) -> None:
+        """`shared`: names of issuers whose tokens are used at the MCP endpoint, too."""
+        self._shared = shared
         self._exchange = exchange
         self._tokens = tokens
         self._front = front
@@ -52,6 +57,18 @@ class SignedCallers:
         opener = self._exchange.party(proven)
         if opener is None:
             return self._exchange.agent(proven)
+        self._check_meant(proven)
         if opener.kind == "application":
             return self.callers.application(opener.name)
         return self.callers.person(HumanId(opener.name))
+
+    def _check_meant(self, proven: Proven) -> None:
+        """An issuer of MCP clients' tokens may have an `audience` of its own in the settings: then it alone tells nothing apart.
+
+        Raises:
+            CallerError: `audience`.
+        """
+        audience = proven.claims.get("aud")
+        named = audience if isinstance(audience, list) else [audience]
+        if proven.issuer in self._shared and self._tokens.issuer not in named:
+            raise CallerError(Reason.AUDIENCE, f"the token is not for {self._tokens.issuer!r}")

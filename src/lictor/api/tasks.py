@@ -6,12 +6,13 @@ policy: it calls use cases.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
 from lictor.api import shapes
 from lictor.api.caller import ANYBODY, Caller
+from lictor.api.owning import owned, owns
 from lictor.api.problem import Turned
 from lictor.api.web import Call, Reply, Route
 from lictor.model.contract import Contract, ContractSource
@@ -27,8 +28,6 @@ from lictor.service.opening import Open, OpeningRefusedError
 from lictor.service.policy import PolicyInForce
 from lictor.service.story import page_of
 from lictor.service.tasks import Tasks, Wish
-
-_MAX_ID: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +103,8 @@ def task_routes(desk: Desk) -> list[Route]:
             answer=shapes.OpenedTask,
             status=201,
             makes="task",
+            also=(200,),
+            keyed=True,
             refuses=(404, 409),
         ),
         Route(
@@ -150,7 +151,7 @@ class _TaskRoutes:
         """A page of the caller's own."""
         query: shapes.ListQuery = call.query
         now = self._desk.clock.now_ms()
-        own = [state for state in self._desk.store.tasks() if self._is_own(call.caller, state)]
+        own = [state for state in self._desk.store.tasks() if owns(self._desk.store, call.caller, state)]
         views = [_view(state, now) for state in own]
         if query.after:
             ids = [view.task for view in views]
@@ -207,8 +208,11 @@ class _TaskRoutes:
             by=call.caller.name,
             text=body.text,
             contract=self._contract(body.contract, ContractSource.DRAFTED),
+            key=call.key,
         )
-        return Reply(value=_opened(opened.task, "open", opened.token), headers=_at(opened.task.id))
+        child = self._desk.store.task(opened.task.id) or TaskState(task=opened.task)
+        value = _opened(opened.task, _status(child, self._desk.clock.now_ms()), opened.token, repeated=opened.repeated)
+        return Reply(value=value, status=200 if opened.repeated else 201, headers=_at(opened.task.id))
 
     async def contract(self, call: Call) -> Reply:
         """Bind it, or confirm what it is bound to."""
@@ -220,6 +224,7 @@ class _TaskRoutes:
         if bound is not None:
             await self._desk.contracts.bind(state.task.id, bound, by=call.caller.name)
         elif call.caller.opener.kind == "person":
+            self._desk.check()
             await self._desk.contracts.confirm(state.task.id, by=HumanId(call.caller.opener.name))
         else:
             raise CallerError(Reason.NOT_AN_APPROVER, "a contract is confirmed by the person the task is for")
@@ -233,20 +238,7 @@ class _TaskRoutes:
         Raises:
             CallerError: `unknown_task`: there is none, or none of the caller's: the answer is the same.
         """
-        name = call.path["task"]
-        state = self._desk.store.task(TaskId(name)) if len(name) <= _MAX_ID else None
-        if state is None or not self._is_own(call.caller, state):
-            raise CallerError(Reason.UNKNOWN_TASK, "there is no such task")
-        return state
-
-    def _is_own(self, caller: Caller, state: TaskState) -> bool:
-        """Who opened it, and the person it is for; of a child: of the task at the top. Operators see all."""
-        if caller.operator:
-            return True
-        if caller.opener.kind == "person" and state.task.human == caller.opener.name:
-            return True
-        root = state if not state.task.parents else self._desk.store.task(state.task.root)
-        return root is not None and root.task.opener == caller.name
+        return owned(self._desk.store, call.caller, call.path["task"])
 
     def _now(self, task: TaskId) -> Reply:
         state = self._desk.store.task(task)

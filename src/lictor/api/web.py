@@ -5,6 +5,7 @@ sender, the body is strict JSON of the route's shape. What a route may do is key
 request's text (OAUT-12). A refusal is problem+json. Nothing but `OPEN` rows answers anybody who has not authenticated.
 """
 
+import asyncio
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,6 +32,8 @@ OPEN: Final[frozenset[Role]] = frozenset()
 """`who` of a row that anybody may call: health, and what authenticates by itself. A test holds the list of them."""
 MAX_BODY: Final = 1024 * 1024
 """One request's body: the longest text a person gives a task, and then some."""
+BODY_TIMEOUT_S: Final = 10.0
+"""As at the MCP endpoint: whoever takes longer holds memory on purpose."""
 MAX_QUERY: Final = 2_048
 FAILURES: Final = 120
 """Requests without a valid credential that are answered in a window; more are told to come back later. A valid one passes."""
@@ -266,18 +269,22 @@ class _Guard:
 
 
 async def read_body(request: Request, most: int = MAX_BODY) -> bytes:
-    """A request's body, bounded.
+    """A request's body, bounded in size and time.
 
     Raises:
-        CallerError: `too_large`.
+        CallerError: `too_large`; `invalid_message`: it did not arrive in time.
     """
     parts: list[bytes] = []
     size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > most:
-            raise CallerError(Reason.TOO_LARGE, f"a request's body is at most {most} bytes")
-        parts.append(chunk)
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > most:
+                    raise CallerError(Reason.TOO_LARGE, f"a request's body is at most {most} bytes")
+                parts.append(chunk)
+    except TimeoutError:
+        raise CallerError(Reason.INVALID_MESSAGE, "the body did not arrive in time") from None
     return b"".join(parts)
 
 

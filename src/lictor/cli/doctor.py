@@ -148,19 +148,13 @@ def _plain(name: str, url: str) -> Check:
 
 def _credentials(house: "House") -> list[Check]:
     """Secrets in the clear in lictor.toml, credentials that cannot be lent, a safe that does not open."""
-    from lictor.cli.lifting import looks_secret
+    from lictor.cli.lifting import in_the_clear
     from lictor.lending import problem_of, sealed
 
     checks = []
-    for name, server in house.settings.servers.items():
-        clear = [
-            key for part in (server.env, server.headers) for key, value in part.items() if looks_secret(key, value)
-        ]
-        if clear:
-            text = f"{name}: in the clear in lictor.toml: {', '.join(clear)}"
-            checks.append(
-                Check(name="secrets", state="warn", text=text, remedy="lictor secret set, and credentials.toml")
-            )
+    for name, clear in in_the_clear(house.settings):
+        text = f"{name}: in the clear in lictor.toml: {', '.join(clear)}"
+        checks.append(Check(name="secrets", state="warn", text=text, remedy="lictor secret set, and credentials.toml"))
     servers = {ServerName(name): server for name, server in house.settings.servers.items()}
     for credential in house.policy.current().credentials.values():
         problem = problem_of(credential, servers.get(credential.server))

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import tomlkit
 
 from lictor.cli import clients
+from lictor.config import Settings
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 from lictor.model.secret import Secret
@@ -108,6 +109,40 @@ def found_in(server: str, place: Literal["env", "headers"], given: object) -> tu
         else:
             lifted.append(Lifted(server=server, place=place, name=name, value=Secret(value)))
     return lifted, short
+
+
+def in_words(args: object) -> list[str]:
+    """Words of a command line that look like a secret, by their option or place, never by their value.
+
+    They stay where they are: what a server reads in place of them, only whoever wrote it knows.
+    """
+    words = [word for word in args if isinstance(word, str)] if isinstance(args, Sequence) else []
+    found = []
+    for index, word in enumerate(words):
+        option, given, value = word.partition("=")
+        before = words[index - 1] if index else ""
+        if not given:
+            option, value = (before, word) if before.startswith("-") and not word.startswith("-") else ("", word)
+        field, said, text = value.partition(": ")
+        if said and field.isprintable() and " " not in field:  # a header field as one word
+            option, value = field, text
+        plain = option.lstrip("-")
+        if len(value.encode()) >= MIN_BYTES and not value.startswith("-") and looks_secret(plain, value):
+            found.append(option or f"word {index + 1}")
+    return found
+
+
+def in_the_clear(settings: Settings) -> list[tuple[str, list[str]]]:
+    """Names of servers in `lictor.toml`, with what looks like a secret in their variables, fields and words."""
+    found = []
+    for name, server in settings.servers.items():
+        names = [
+            key for part in (server.env, server.headers) for key, value in part.items() if looks_secret(key, value)
+        ]
+        names += in_words(list(server.command[1:]))
+        if names:
+            found.append((name, names))
+    return found
 
 
 def masked(text: str, lifted: Sequence[Lifted]) -> str:

@@ -10,7 +10,11 @@ from lictor.cli.policytest import show_refused
 from lictor.policy.problems import BundleRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from lictor.config import Settings
     from lictor.policy.bundle import Bundle
+    from lictor.policy.lint import Finding
     from lictor.policy.unused import Unused
 
 
@@ -47,13 +51,13 @@ def _check(args: argparse.Namespace) -> int:
     path = bundle_path(args.bundle)
     try:
         files, bundle = load(path)
-        load_settings(files.get("lictor.toml", b"").decode("utf-8", "replace"))
+        settings = load_settings(files.get("lictor.toml", b"").decode("utf-8", "replace"))
         compile_bundle(bundle)
         read_suites(files)
         proofs = during_check(files, bundle, required=args.require_proofs)
     except BundleRefused as refused:
         return _refused(out, refused)
-    findings = lint_bundle(bundle)
+    findings = [*lint_bundle(bundle), *_in_the_clear(settings)]
     never = _never_used(out, path, bundle, args.unused) if args.unused > 0 else ()
     out.data(
         {
@@ -82,6 +86,21 @@ def _check(args: argparse.Namespace) -> int:
     out.line(f"{verdict}: {count} policies, {things} catalogue entries, revision {bundle.revision[:19]}")
     proofs.show(out)
     return Exit.NO if bad else Exit.OK
+
+
+def _in_the_clear(settings: "Settings") -> "Iterator[Finding]":
+    """Secrets that stand where everybody reads them who reads the bundle."""
+    from lictor.cli.lifting import in_the_clear
+    from lictor.policy.lint import Finding
+
+    for server, names in in_the_clear(settings):
+        yield Finding(
+            rule="secret-in-settings",
+            severity="warning",
+            where="lictor.toml",
+            message=f"[servers.{server}] holds what looks like a secret, in the clear: {', '.join(names)}",
+            fix="lictor secret set, and an entry in credentials.toml",
+        )
 
 
 def _never_used(out: Out, path: Path, bundle: "Bundle", days: int) -> "tuple[Unused, ...]":

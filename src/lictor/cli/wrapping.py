@@ -28,7 +28,7 @@ import tomlkit.exceptions
 
 from lictor.cli import clients, jsonc
 from lictor.cli.clients import EVERY, ClientConfig, KeyPath
-from lictor.cli.lifting import PLACE, Lifted, Moved, backup_of, found_in, masked
+from lictor.cli.lifting import PLACE, Lifted, Moved, backup_of, found_in, in_words, masked
 from lictor.model.errors import LictorError, OperatorError
 from lictor.model.reasons import Reason
 from lictor.stores.private import private_folder
@@ -448,27 +448,29 @@ class _Lifting:
             self._document.put((*keys, "env", one.name), PLACE)
             _at(self._expected, (*keys, "env"))[one.name] = PLACE
         self.lifted += lifted
-        return _noted(entry, lifted, short), frozenset(one.name for one in lifted)
+        stay = in_words(server.get("args")) if self._on else []
+        return _noted(entry, lifted, short, stay), frozenset(one.name for one in lifted)
 
     def remote(self, keys: KeyPath, server: Mapping[str, Any], entry: Entry) -> Entry:
         """A server behind a URL, with a secret in its fields: it moves into `lictor.toml`, and the client starts `lictor run`."""
-        url, headers = server.get("url"), server.get("headers")
-        if not self._on or entry.action != "remote" or not isinstance(url, str) or not isinstance(headers, Mapping):
+        url, headers = server.get("url"), server.get("headers", server.get("http_headers"))
+        if not self._on or entry.action != "remote" or not isinstance(headers, Mapping):
             return entry
         try:
             mapped = server_name(entry.name)
         except OperatorError as error:
             raise self._document.fault(keys, error.message, remedy=error.remedy) from error
         lifted, short = found_in(mapped, "headers", headers)
-        if not lifted or not url.startswith(("https://", "http://")) or "${" in url:
-            return entry
+        left = _noted(entry, (), short, [one.name for one in lifted])
+        if not lifted or not isinstance(url, str) or not url.startswith(("https://", "http://")) or "${" in url:
+            return left
         if self._names.setdefault(mapped, entry.name) != entry.name:
             raise self._document.fault(
                 keys, f"two entries would both be the server {mapped!r}", remedy="rename one of them"
             )
         value = {"command": self._command, "args": ["run", "--server", mapped, *self._options]}
         if not self._document.put_table(keys, value):
-            return entry
+            return left
         _at(self._expected, keys[:-1])[keys[-1]] = value
         taken = {one.name for one in lifted}
         rest = {name: text for name, text in headers.items() if name not in taken and isinstance(text, str)}
@@ -478,13 +480,15 @@ class _Lifting:
         return _noted(moved, lifted, short)
 
 
-def _noted(entry: Entry, lifted: Sequence[Lifted], short: Sequence[str]) -> Entry:
+def _noted(entry: Entry, lifted: Sequence[Lifted], short: Sequence[str], stay: Sequence[str] = ()) -> Entry:
     """What happens to the secrets, by name."""
     notes = [entry.note] if entry.note else []
     if lifted:
         notes.append(f"into the safe: {', '.join(one.name for one in lifted)}")
     if short:
         notes.append(f"stays, too short or not text: {', '.join(short)}")
+    if stay:
+        notes.append(f"stays in this file in the clear: {', '.join(stay)} (see: lictor secret set)")
     return Entry(name=entry.name, where=entry.where, action=entry.action, server=entry.server, note="; ".join(notes))
 
 

@@ -1,4 +1,7 @@
-"""Who is signed in at the console: server-side sessions of authenticated approvers. Lost on restart, by intent."""
+"""Who is signed in at the console: server-side sessions of authenticated approvers. Lost on restart, by intent.
+
+A sign-in lasts no longer than what it came from: the person in the bundle, and the enrolled secret it was begun with.
+"""
 
 import hmac
 from collections.abc import Callable
@@ -20,6 +23,8 @@ class SignedIn:
     human: HumanId
     csrf: str
     expires_at_ms: int
+    secret: str = ""
+    """SHA-256 of the enrolled secret it was begun with; empty: an issuer proved who it is."""
 
 
 class SignIns:
@@ -29,12 +34,14 @@ class SignIns:
         self._new_token = new_token
         self._by_token: dict[str, SignedIn] = {}
 
-    def begin(self, human: HumanId, now_ms: int) -> str:
+    def begin(self, human: HumanId, now_ms: int, *, secret: str = "") -> str:
         """A fresh token for a person who just proved who they are (no session fixation: never one the client chose)."""
         while len(self._by_token) >= MAX_SIGNED_IN:
             del self._by_token[next(iter(self._by_token))]
         token = self._new_token()
-        self._by_token[token] = SignedIn(human=human, csrf=self._new_token(), expires_at_ms=now_ms + LIFETIME_MS)
+        self._by_token[token] = SignedIn(
+            human=human, csrf=self._new_token(), expires_at_ms=now_ms + LIFETIME_MS, secret=secret
+        )
         return token
 
     def find(self, token: str, now_ms: int) -> SignedIn | None:

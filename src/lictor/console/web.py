@@ -19,17 +19,20 @@ from starlette.routing import Route
 from lictor.console import pages
 from lictor.console.held import answerable, decision_views, hold_view
 from lictor.console.signin import SignedIn, SignIns, same
-from lictor.model.errors import LictorError
+from lictor.model.errors import LictorError, StoreError
 from lictor.model.ids import ActionDigest, HoldId
 from lictor.model.reasons import Reason
 from lictor.ports import Clock, Ids, RecordStore
-from lictor.service.approve import Answer
+from lictor.service.approve import Answer, secret_digest
 from lictor.service.login import Login
 from lictor.service.policy import PolicyInForce
+from lictor.service.presence import BY_SECRET, Presence
 
 COOKIE: Final = "lictor_signin"
+"""With https it has the `__Host-` prefix: no other host of the domain can plant a session of its own."""
 FORM_COOKIE: Final = "lictor_form"
 MAX_FORM_BYTES: Final = 16 * 1024
+FORM_TIMEOUT_S: Final = 10.0
 RECENT: Final = 30
 MAX_ANSWER: Final = 20
 
@@ -81,6 +84,8 @@ class _Web:
         self._sign_ins = SignIns(lambda: console.ids.new("lsi"))
         self._secure = console.public_url.startswith("https://")
         # The prefix makes browsers refuse the cookie from anybody but this host; they know it with https alone.
+        self._cookie = f"__Host-{COOKIE}" if self._secure else COOKIE
+        self._presence = Presence(console.store, console.clock)
         self._login_cookie = "__Host-lictor_login" if self._secure else "lictor_login"
         self._style = (files("lictor.console") / "static" / "lictor.css").read_bytes()
 
@@ -103,7 +108,17 @@ class _Web:
         return guarded
 
     def _signed_in(self, request: Request) -> SignedIn | None:
-        return self._sign_ins.find(request.cookies.get(COOKIE, ""), self._console.clock.now_ms())
+        """The sign-in of a request, while its person is an approver still and its secret has not been replaced."""
+        token, console = request.cookies.get(self._cookie, ""), self._console
+        found = self._sign_ins.find(token, console.clock.now_ms())
+        if found is None:
+            return None
+        gone = found.human not in console.policy.current().approvers.groups_of
+        replaced = bool(found.secret) and console.store.approver_by_secret(found.secret) != found.human
+        if gone or replaced:
+            self._sign_ins.end(token)
+            return None
+        return found
 
     def _page(self, text: str, status: int = 200) -> Response:
         return HTMLResponse(text, status_code=status, headers=dict(pages.HEADERS))
@@ -141,12 +156,17 @@ class _Web:
             return self._login_page(hold, "the form had expired; please try again", 403)
         try:
             human = self._console.answer.authenticate(form.get("secret", ""))
+            await self._presence.signed_in(human, BY_SECRET)
+        except StoreError:
+            raise
         except LictorError:
             return self._login_page(hold, "this secret is not known", 403)
         target = f"/holds/{hold}" if _plausible(hold) else "/"
         response = RedirectResponse(target, status_code=303, headers=_redirect_headers())
-        token = self._sign_ins.begin(human, self._console.clock.now_ms())
-        response.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=self._secure, path="/")
+        self._sign_ins.end(request.cookies.get(self._cookie, ""))
+        secret = secret_digest(form.get("secret", ""))
+        token = self._sign_ins.begin(human, self._console.clock.now_ms(), secret=secret)
+        response.set_cookie(self._cookie, token, httponly=True, samesite="strict", secure=self._secure, path="/")
         response.delete_cookie(FORM_COOKIE, path="/login")
         return response
 
@@ -175,14 +195,16 @@ class _Web:
             refused.delete_cookie(self._login_cookie, path="/", secure=self._secure)
             return refused
         if human not in self._console.policy.current().approvers.groups_of:
+            await self._presence.refused(human)
             text = f"you are {human}; nobody of that name is in approvers.toml"
             return self._message("Not an approver", text, 403)
-        self._sign_ins.end(request.cookies.get(COOKIE, ""))
+        await self._presence.signed_in(human, self._console.issuer)
+        self._sign_ins.end(request.cookies.get(self._cookie, ""))
         # A page, and no redirect: the session's strict cookie is not sent along a redirect that another site began.
         page = self._message("Signed in", f"as {human}", 200)
         page.headers["Refresh"] = f"0; url={f'/holds/{hold}' if _plausible(hold) else '/'}"
         token = self._sign_ins.begin(human, self._console.clock.now_ms())
-        page.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=self._secure, path="/")
+        page.set_cookie(self._cookie, token, httponly=True, samesite="strict", secure=self._secure, path="/")
         page.delete_cookie(self._login_cookie, path="/", secure=self._secure)
         return page
 
@@ -191,7 +213,8 @@ class _Web:
         signed_in = self._signed_in(request)
         form = await _form(request)
         if signed_in is not None and same(form.get("csrf", ""), signed_in.csrf):
-            self._sign_ins.end(request.cookies.get(COOKIE, ""))
+            self._sign_ins.end(request.cookies.get(self._cookie, ""))
+            await self._presence.signed_out(signed_in.human)
         return self._to_login()
 
     # -- holds -----------------------------------------------------------------------------------------------------------
@@ -275,13 +298,17 @@ async def _form(request: Request) -> dict[str, str]:
     """A small URL-encoded form; each field once.
 
     Raises:
-        LictorError: never; a form that is too large or has a field twice reads as empty, which no check accepts.
+        LictorError: never; a form that is too large, late, or has a field twice reads as empty, which no check accepts.
     """
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FORM_BYTES:
-            return {}
+    try:
+        async with asyncio.timeout(FORM_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_FORM_BYTES:
+                    return {}
+    except TimeoutError:
+        return {}
     try:
         fields = parse_qs(body.decode("utf-8"), keep_blank_values=True, strict_parsing=True, max_num_fields=20)
     except ValueError:

@@ -43,6 +43,8 @@ PREFIX: Final = "lictor-"
 _LEAST_S: Final = 900
 """The shortest session there is (AssumeRole, DurationSeconds)."""
 _MOST_S: Final = 43_200
+SKEW_MS: Final = 300_000
+"""How far our clock may be ahead of AWS's: a Deny that goes too early gives its session back."""
 _ROLE: Final = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:role/([\w+=,.@/-]{0,512}/)?([\w+=,.@-]{1,64})", re.ASCII)
 _CODES: Final = frozenset(
     {
@@ -170,6 +172,10 @@ class Aws:
             handle=f"{session}@{expires_at_ms}",
         )
 
+    def longest_s(self, ttl_s: int) -> int:
+        """No session is shorter than 900 s."""
+        return min(max(ttl_s, _LEAST_S), _MOST_S)
+
     async def revoke(self, lease: LeaseId, credential: Credential, handle: str, revocation: Secret | None) -> None:
         """Attach a Deny for this session, known by the lease's id; take away those whose sessions have ended.
 
@@ -201,7 +207,7 @@ class Aws:
 
     def _attach(self, iam: Any, role: str, session: str, until: int) -> dict[str, Any]:
         """Room first: what a role's inline policies may hold is limited (10,240 characters)."""
-        now = self._clock.now_ms()
+        now = self._clock.now_ms() - SKEW_MS
         attached = [
             name
             for page in iam.get_paginator("list_role_policies").paginate(RoleName=role)

@@ -3,7 +3,8 @@
 It is started without a shell, from the bundle's own text, with a closed environment; it reads one JSON object on standard input
 and writes one on standard output. What it writes to standard error is thrown away: it may hold the secret.
 
-    issue:   {"do": "issue", "lease": …, "credential": …, "agent": …, "human": …, "task": …, "purpose": …, "ttl_s": …}
+    issue:   {"do": "issue", "lease": …, "credential": …, "agent": …, "human": …, "task": …, "purpose": …, "ttl_s": …,
+              "narrow": {…}}
              -> {"secret": {"token": "…"}, "expires_in": 900, "handle": "…", "revocation": "…"}
     revoke:  {"do": "revoke", "lease": …, "credential": …, "handle": …, "revocation": …} -> {} and status 0
 
@@ -39,10 +40,13 @@ class CommandOptions(Options, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Variables by name: the *name of a secret* of the safe, never a value."""
     pass_env: tuple[str, ...] = ()
     timeout_s: float = 10.0
+    max_life_s: int = 3_600
+    """What lives longer is not lent, and ended."""
 
     def check(self) -> None:
         """A program to start, names, a time."""
         need(bool(self.command) and bool(self.command[0]), "`command` is a program and its arguments")
+        need(0 < self.max_life_s <= 86_400, "`max_life_s` is 1 to 86400")
         need(0 < self.timeout_s <= 60, "`timeout_s` is up to 60 seconds")
         for variable, name in self.env.items():
             need_name(name, f"env.{variable}")
@@ -78,19 +82,25 @@ class Command:
             "task": ask.task,
             "purpose": ask.purpose,
             "ttl_s": ask.ttl_s,
+            "narrow": dict(ask.narrow),
         }
         try:
             answer = msgspec.json.decode(await self._run(told), type=_Answer)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             raise _failed("its answer is not understood") from None
-        if answer.expires_in <= 0 or not answer.secret:
-            raise _failed("its answer holds no credential that lives")
+        if not 0 < answer.expires_in <= self._options.max_life_s or not answer.secret:
+            raise _failed(f"its answer holds no credential that lives, for {self._options.max_life_s} s at most")
         return Issued(
             secret={field: Secret(value) for field, value in answer.secret.items()},
             expires_at_ms=self._clock.now_ms() + answer.expires_in * 1_000,
             handle=answer.handle,
             revocation=Secret(answer.revocation) if answer.revocation is not None else None,
         )
+
+    def longest_s(self, ttl_s: int) -> int:
+        """As long as the program may say."""
+        del ttl_s
+        return self._options.max_life_s
 
     async def revoke(self, lease: LeaseId, credential: Credential, handle: str, revocation: Secret | None) -> None:
         """Ask that it is made useless.

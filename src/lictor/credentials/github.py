@@ -21,6 +21,7 @@ from lictor.ports import Clock, Issued, LeaseAsk
 _BACK_S: Final = 60
 _AHEAD_S: Final = 480
 """A statement of nine minutes, begun a minute ago against skewed clocks; GitHub takes ten at most."""
+_LIFE_S: Final = 3_600
 _MAX_LIFE_MS: Final = 2 * 3_600_000
 """GitHub's tokens live one hour; twice that allows for skew."""
 _LEVELS: Final = ("read", "write", "admin")
@@ -136,6 +137,11 @@ class GitHub:
             if asked is None or not _within(permissions.text(name), asked):
                 return "a token with more permissions than asked for"
         return ""
+
+    def longest_s(self, ttl_s: int) -> int:
+        """GitHub does not ask how long."""
+        del ttl_s
+        return _LIFE_S
 
     async def revoke(self, lease: LeaseId, credential: Credential, handle: str, revocation: Secret | None) -> None:
         """Give the token back; one that GitHub no longer knows is gone.

@@ -210,6 +210,11 @@ class OAuth:
         error = answer.wrong(problem)
         return UpstreamError(error.reason, error.message, effect_possible=left)
 
+    def longest_s(self, ttl_s: int) -> int:
+        """A token that lives longer is given back, but one that never arrived cannot be."""
+        del ttl_s
+        return self._options.max_life_s
+
     async def revoke(self, lease: LeaseId, credential: Credential, handle: str, revocation: Secret | None) -> None:
         """Revoke the token. A server that forgot it says so with success (RFC 7009 2.2).
 

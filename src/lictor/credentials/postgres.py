@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from lictor.credentials.postgres_role import Connection
 
 PREFIX: Final = "lictor_"
+LINGERS_S: Final = 30 * 86_400
+"""So long a role that cannot be ended is tried to be ended: nothing of it goes by itself but the log-in."""
 _ROUNDS: Final = 4096
 """SCRAM iterations, PostgreSQL's own default: the password has 256 random bits, so more of them buys nothing."""
 _IDENTIFIER: Final = 63
@@ -114,13 +116,18 @@ class Postgres:
         await self._within(partial(self._make, plan), Progress())
         return Issued(
             secret={"username": Secret(name), "password": password},
-            expires_at_ms=self._clock.now_ms() + 1_000 * ask.ttl_s,
+            expires_at_ms=self._clock.now_ms() + 1_000 * LINGERS_S,
             handle=name,
         )
 
     async def _make(self, plan: Plan, progress: Progress) -> None:
         async with self._connect(self._options.database) as connection:
             await make_role(connection, plan, progress)
+
+    def longest_s(self, ttl_s: int) -> int:
+        """Not `ttl_s`: the log-in ends then, the role and sessions that are open do not."""
+        del ttl_s
+        return LINGERS_S
 
     async def revoke(self, lease: LeaseId, credential: Credential, handle: str, revocation: Secret | None) -> None:
         """End the role of this lease and its sessions; its name follows from the lease, whatever was answered.

@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+import asyncpg
 import msgspec
 
 from lictor.model.errors import UpstreamError
 from lictor.model.reasons import Reason
 
 if TYPE_CHECKING:
-    import asyncpg
-
     Connection: TypeAlias = asyncpg.Connection[asyncpg.Record]
     Connect: TypeAlias = Callable[[str], AbstractAsyncContextManager[Connection]]
 
@@ -34,6 +33,10 @@ _SETS: Final = 160_000
 _TWICE: Final = 2
 """Looks without a session before the role goes: one that was past its log-in check may show a moment later."""
 _ROUNDS: Final = 3
+_PAUSE_S: Final = 0.02
+_TERMINATE: Final = (
+    "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = $1 AND pid <> pg_backend_pid()"
+)
 _POWERS: Final = (
     "pg_execute_server_program",
     "pg_write_server_files",
@@ -140,30 +143,60 @@ async def end_role(connection: "Connection", connect: "Connect", name: str, heir
         name: the role.
         heir: who gets the tables it made; empty: they are dropped.
     """
-    await connection.execute("SELECT pg_advisory_lock($1)", _lock_key(name))
+    # The agent knows its role's name. Whatever it could hold that is waited for here, in a session or prepared, is ended first,
+    # as often as it takes; the caller's deadline bounds it.
+    while not await connection.fetchval("SELECT pg_try_advisory_lock($1)", _lock_key(name)):
+        await _evict(connection, connect, name)
+        await asyncio.sleep(_PAUSE_S)
+    while await _evict(connection, connect, name) and not await _closed(connection, name):
+        continue
     oid = await connection.fetchval("SELECT oid FROM pg_roles WHERE rolname = $1", name)
     if oid is None:
         return
-    role = quoted(name)
-    await connection.execute(f"ALTER ROLE {role} NOLOGIN PASSWORD NULL CONNECTION LIMIT 0")
-    if not await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
-        # Ending sessions and dropping what a role owns takes its privileges; this goes with the role.
-        how = " WITH INHERIT TRUE, SET TRUE" if _version(connection) >= _SETS else ""
-        await connection.execute(f"GRANT {role} TO CURRENT_USER{how}")
     await _end_sessions(connection, oid)
     await _forget_prepared(connection, connect, name)
     await _drop(connection, connect, name, oid, heir)
     await _end_sessions(connection, oid)
 
 
+async def _evict(connection: "Connection", connect: "Connect", name: str) -> bool:
+    """End its sessions and its prepared transactions, once; False where there is no such role."""
+    oid = await connection.fetchval("SELECT oid FROM pg_roles WHERE rolname = $1", name)
+    if oid is None:
+        return False
+    if not await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user"):
+        # Ending sessions and dropping what a role owns takes its privileges; this goes with the role.
+        how = " WITH INHERIT TRUE, SET TRUE" if _version(connection) >= _SETS else ""
+        if not await _done(connection, f"GRANT {quoted(name)} TO CURRENT_USER{how}"):
+            return True
+    await connection.fetch(_TERMINATE, oid)
+    await _forget_prepared(connection, connect, name)
+    return True
+
+
+async def _closed(connection: "Connection", name: str) -> bool:
+    """Whether nobody logs in as the role any more; False: somebody holds its entry."""
+    return await _done(connection, f"ALTER ROLE {quoted(name)} NOLOGIN PASSWORD NULL CONNECTION LIMIT 0")
+
+
+async def _done(connection: "Connection", statement: str) -> bool:
+    """Execute a statement about a role; False where another transaction has the role's entry, or had it until now."""
+    await connection.execute("SET lock_timeout = '500ms'")
+    try:
+        await connection.execute(statement)
+    except (asyncpg.LockNotAvailableError, asyncpg.InternalServerError, asyncpg.UniqueViolationError):
+        await asyncio.sleep(_PAUSE_S)
+        return False
+    finally:
+        await connection.execute(f"SET lock_timeout = {literal(SESSION['lock_timeout'])}")
+    return True
+
+
 async def _end_sessions(connection: "Connection", oid: int) -> None:
     """Until the server shows none twice in a row; the caller's deadline bounds it."""
     clean, pause = 0, 0.01
     while clean < _TWICE:
-        ended = await connection.fetch(
-            "SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity WHERE usesysid = $1 AND pid <> pg_backend_pid()",
-            oid,
-        )
+        ended = await connection.fetch(_TERMINATE, oid)
         clean = 0 if ended else clean + 1
         await asyncio.sleep(pause)
         pause = min(2 * pause, 0.2)

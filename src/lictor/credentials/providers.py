@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from lictor.credentials.options import Secrets
 from lictor.model.errors import OperatorError
+from lictor.model.lease import Credential
 from lictor.model.reasons import Reason
 from lictor.ports import Clock, Provider
 
@@ -24,6 +25,11 @@ KINDS: Final = {
 """Each module has `build(options, secrets, clock) -> Provider`."""
 _EXTRAS: Final = frozenset({"aws", "postgres"})
 """Those whose driver is an extra of that name."""
+
+
+def for_person(credential: Credential) -> bool:
+    """Whether a credential is obtained on behalf of the person whose token opened the task."""
+    return credential.provider == "oauth" and credential.options.get("grant") == "token_exchange"
 
 
 def make(name: str, options: Mapping[str, Any], secrets: Secrets, *, clock: Clock) -> Provider:

@@ -91,6 +91,14 @@ class Sealed:
             rows = connection.execute("SELECT name, version, changed_ms FROM secrets ORDER BY name").fetchall()
         return [row for row in rows if _is_name(row[0])]
 
+    def notes(self, prefix: str) -> tuple[str, ...]:
+        """Names that begin so, notes of ours included. Needs no key."""
+        if not self.exists:
+            return ()
+        with self._file() as connection:
+            rows = connection.execute("SELECT name FROM secrets WHERE name >= ? ORDER BY name", (prefix,)).fetchall()
+        return tuple(row[0] for row in rows if row[0].startswith(prefix))
+
     def write(self, name: str, secret: Secret, now_ms: int) -> int:
         """Keep a value in place of any older one; its version.
 
@@ -219,6 +227,11 @@ class Safe:
         """See the port."""
         async with self._turn:
             await asyncio.to_thread(self._sealed.remove, name)
+
+    async def names(self, prefix: str) -> tuple[str, ...]:
+        """See the port."""
+        async with self._turn:
+            return await asyncio.to_thread(self._sealed.notes, prefix)
 
     async def values(self) -> Mapping[str, Secret]:
         """Everything people put there."""

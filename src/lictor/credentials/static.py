@@ -45,6 +45,10 @@ class Static:
         secret = {field: await self._secrets(name) for field, name in self._names.items()}
         return Issued(secret=secret, expires_at_ms=self._clock.now_ms() + ask.ttl_s * 1_000)
 
+    def longest_s(self, ttl_s: int) -> int:
+        """Nothing is made: what is lent is forgotten after `ttl_s`."""
+        return ttl_s
+
     async def revoke(self, lease: LeaseId, credential: Credential, handle: str, revocation: Secret | None) -> None:
         """Nothing was made, so nothing is there to revoke: the broker has dropped the value already."""
 

@@ -149,6 +149,10 @@ class Vault:
             return False
         return reply.ok
 
+    def longest_s(self, ttl_s: int) -> int:
+        """The token it hangs on ends then."""
+        return min(ttl_s, self._options.max_life_s)
+
     async def revoke(self, lease: LeaseId, credential: Credential, handle: str, revocation: Secret | None) -> None:
         """Revoke the secret while we wait (`sync`), then the token it hung on. Without a handle: find that token by the lease.
 

@@ -14,6 +14,8 @@ from lictor.model.record import ContainmentLaid, ContainmentLifted, ExecutionSta
 
 MAX_LAID: Final = 10_000
 """Restrictions in force at a time; whoever needs more suspends the agent, the server or everything."""
+KEPT_FREE: Final = 1_000
+"""More, on everything: nobody takes the kill switch away by using up the room."""
 
 
 def laid(read: Read, record: ContainmentLaid, at_ms: int) -> Changes:
@@ -28,7 +30,7 @@ def laid(read: Read, record: ContainmentLaid, at_ms: int) -> Changes:
         raise ConflictError(Reason.CONFLICT, f"containment {new.id!r} exists already")
     if bool(new.target) is (new.scope is Scope.EVERYTHING):
         raise ConflictError(Reason.CONFLICT, "everything has no target, and every other scope has one")
-    if len(before) >= MAX_LAID:
+    if len(before) >= MAX_LAID + (KEPT_FREE if new.scope is Scope.EVERYTHING else 0):
         raise ConflictError(Reason.CONFLICT, f"{MAX_LAID} restrictions are in force: lay one on a wider scope")
     return _row(read, (*before, new), at_ms)
 

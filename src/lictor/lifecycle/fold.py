@@ -7,9 +7,9 @@ close (R4), budget splitting by parallel calls (HIST).
 
 import msgspec
 
-from lictor.lifecycle import bounds, containments, leases, measures, origins, signals
+from lictor.lifecycle import bounds, containments, leases, measures, origins, signals, tokens
 from lictor.lifecycle.reading import Changes, Changing, Read, task_changes, task_state
-from lictor.lifecycle.rows import BUNDLE_KEY, Body, Execution, Key, Pointer, Row, approval_key, live_key, revoked_key
+from lictor.lifecycle.rows import BUNDLE_KEY, Body, Execution, Key, Pointer, Row, approval_key, live_key
 from lictor.lifecycle.table import EXECUTION, HOLD, TASK
 from lictor.model.approval import Hold, HoldStatus
 from lictor.model.errors import ConflictError
@@ -39,11 +39,14 @@ from lictor.model.record import (
     LeaseEnding,
     LeaseGiven,
     LeaseKept,
+    PartyRefused,
     Record,
     RequestReceived,
     RequestRefused,
     SignalObserved,
     SignalRefused,
+    SignedIn,
+    SignedOut,
     TaskClosed,
     TaskOpened,
     TokenIssued,
@@ -76,13 +79,12 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
             return _close_task(read, record)
         case SignalObserved():
             return signals.observed(read, record, at_ms)
-        case SignalRefused() | FindingOpened() | IdentityClaimed():
+        case SignalRefused() | FindingOpened() | IdentityClaimed() | PartyRefused() | SignedIn() | SignedOut():
             return {}
         case TokenIssued():
-            _open_state(read, record.task)
-            return {}
+            return tokens.issued(read, record, at_ms)
         case TokenRevoked():
-            return _rows(_pointer(revoked_key(record.jti), record.task, at_ms))
+            return tokens.revoked(read, record, at_ms)
         case ContractSet():
             return bounds.bound(read, record)
         case ContainmentLaid():
@@ -142,6 +144,7 @@ def _close_task(read: Read, record: TaskClosed) -> Changes:
     now.changes.update(task_changes(msgspec.structs.replace(state, status=TaskStatus(status))))
     now.changes.update(bounds.closed(now.read, record))
     now.changes.update(leases.of_closed_task(now.read, record.task))
+    now.changes.update(tokens.of_closed_task(now.read, record.task))
     return now.changes
 
 

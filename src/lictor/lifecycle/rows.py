@@ -55,7 +55,23 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     spilled: tuple[str, ...] = ()
 
 
-Body = TaskState | Hold | Execution | Pointer | Laid | Score | Origin | Tally | Total | Member | Lease | Live
+class Named(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One token of the token service."""
+
+    jti: str
+    expires_at_ms: int
+
+
+class TaskTokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The tokens of a task that may be used, and those that were revoked before their time."""
+
+    live: tuple[Named, ...] = ()
+    revoked: tuple[Named, ...] = ()
+
+
+Body = (
+    TaskState | Hold | Execution | Pointer | Laid | Score | Origin | Tally | Total | Member | Lease | Live | TaskTokens
+)
 Key = tuple[str, str]
 """(kind, id). Kinds: task, hold, execution; token, secret, approver, application, idempotency, live, bundle (pointers)."""
 
@@ -97,6 +113,7 @@ _BODIES: Final[dict[str, type[Body]]] = {
     "member": Member,
     "lease": Lease,
     "leases": Live,
+    "tokens": TaskTokens,
 }
 _DECODERS: Final = {kind: msgspec.json.Decoder(body) for kind, body in _BODIES.items()}
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")

@@ -8,6 +8,15 @@ import msgspec
 from lictor.model.ids import AgentId, ExecutionId, HumanId, LeaseId, ServerName, TaskId
 
 
+class Narrowing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where a value that a credential is narrowed to is found, in the very call it is lent for. Exactly one is given."""
+
+    argument: str = ""
+    """A JSON pointer into the sealed arguments; a text stands there."""
+    fact: str = ""
+    """`member.name` of what the call's arguments were found to mean: `destination.host`, `path.relative`, `git.repository`, …"""
+
+
 class Credential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One credential the broker can lend, as `credentials.toml` states it. It holds no secret."""
 
@@ -24,8 +33,15 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Fields by name, `{field}` standing for a field of the secret: `Authorization = "Bearer {token}"`."""
     env: dict[str, str] = {}
     """Variables of a started server, likewise."""
+    narrow: dict[str, str | Narrowing] = {}
+    """What it is narrowed to, by the names that the provider's options call `{name}`."""
     options: dict[str, Any] = {}
     """The provider's own."""
+
+    @property
+    def by_call(self) -> bool:
+        """Whether it can be lent for a call only, because the call says what it is narrowed to."""
+        return any(isinstance(source, Narrowing) for source in self.narrow.values())
 
 
 class LeaseStatus(StrEnum):

@@ -172,6 +172,32 @@ class IdentityClaimed(_Body, frozen=True, tag="request.identity_claimed"):
     """The value, at most 200 characters, as it came: untrusted."""
 
 
+class PartyRefused(_Body, frozen=True, tag="request.party_refused"):
+    """Somebody who had proved who they are was refused before there was a request to decide."""
+
+    by: str
+    """`issuer:subject` of a token or certificate, `kind:name` of an enrolled secret, at most 300 characters."""
+    where: str
+    """`token`: the token endpoint; `sign_in`: the console."""
+    reason: str
+    task: str = ""
+    """That was asked for, as it was asked; it may be none."""
+
+
+class SignedIn(_Body, frozen=True, tag="privilege.signed_in"):
+    """A person signed in at the console, where holds are answered."""
+
+    human: HumanId
+    how: str
+    """`secret`, or the name of the issuer."""
+
+
+class SignedOut(_Body, frozen=True, tag="privilege.signed_out"):
+    """A person ended their sign-in."""
+
+    human: HumanId
+
+
 class ContractSet(_Body, frozen=True, tag="privilege.contract_set"):
     """A task was bound, once, or its contract narrowed or confirmed."""
 
@@ -389,6 +415,9 @@ Record = (
     | TokenIssued
     | TokenRevoked
     | IdentityClaimed
+    | PartyRefused
+    | SignedIn
+    | SignedOut
     | ContractSet
     | ContainmentLaid
     | ContainmentLifted

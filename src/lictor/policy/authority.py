@@ -39,9 +39,11 @@ OPENING_OF_TASK: Final = _closed(
 """`input` of `task:open`. `opener.kind` is that of `Opener`; `largest` is the largest budget, in minor units."""
 
 USE_OF_CREDENTIAL: Final = _closed(
-    {"provider": _TEXT, "lease": _TEXT, "ttl_s": _COUNT, "destination": _TEXT, "url": _TEXT}, optional=("url",)
+    {"provider": _TEXT, "lease": _TEXT, "ttl_s": _COUNT, "destination": _TEXT, "narrow": _TEXTS, "url": _TEXT},
+    optional=("narrow", "url"),
 )
-"""`input` of a `credential:…` action. `url` is there when the credential goes to one, and is then `context.destination` too."""
+"""`input` of a `credential:…` action. `url` is there when the credential goes to one, and is then `context.destination` too.
+`narrow` has a text `name=value` for each thing that it is narrowed to, where there is one."""
 
 
 def purpose_entries(purposes: Iterable[str]) -> list[CatalogEntry]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from lictor.model.ids import ServerName
-from lictor.model.lease import Credential
+from lictor.model.lease import Credential, Narrowing
 from lictor.policy.authority import COMMAND
 from lictor.policy.documents import Document, convert, only_keys, tables
 from lictor.policy.names import name_problem
@@ -22,6 +22,12 @@ _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}", re.ASCII)
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _ORIGIN: Final = re.compile(r"https?://[a-z0-9.\[\]:-]{1,255}", re.ASCII)
 _FIELD: Final = re.compile(r"\{([a-z][a-z0-9_]{0,31})\}", re.ASCII)
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}", re.ASCII)
+FACTS: Final = ("destination", "path", "git", "sql", "command")
+"""Members of a call's context whose texts a credential can be narrowed to."""
+_FACT: Final = re.compile(rf"({'|'.join(FACTS)})\.[a-z][a-z_]{{0,31}}", re.ASCII)
+MAX_NARROW: Final = 512
+"""Characters of one value."""
 _NOT_OURS: Final = frozenset(
     {"host", "content-length", "content-type", "connection", "transfer-encoding", "mcp-session-id"}
 )
@@ -36,6 +42,7 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     ttl_s: int = 900
     headers: dict[str, str] = {}
     env: dict[str, str] = {}
+    narrow: dict[str, str | Narrowing] = {}
     options: dict[str, Any] = {}
 
 
@@ -64,6 +71,7 @@ def read_credentials(document: Document, servers: frozenset[ServerName], problem
                 ttl_s=table.ttl_s,
                 headers=table.headers,
                 env=table.env,
+                narrow=table.narrow,
                 options=table.options,
             )
     return found
@@ -89,6 +97,27 @@ def _faults(table: _Table, servers: frozenset[ServerName]) -> list[str]:
         if not _VARIABLE.fullmatch(variable) or variable in _NO_VARIABLE:
             faults.append(f"{quote(variable)} is no variable that a credential goes into")
         faults.extend(_template_faults(text))
+    for name, source in table.narrow.items():
+        faults.extend(_narrow_faults(name, source, table.lease))
+    return faults
+
+
+def _narrow_faults(name: str, source: str | Narrowing, lease: str) -> list[str]:
+    """A value that follows from a call is for that call alone."""
+    if not _NAME.fullmatch(name):
+        return [f"{quote(name)} is no name of a narrowing: lower-case letters, digits and _"]
+    if isinstance(source, str):
+        fits = 0 < len(source) <= MAX_NARROW and source.isprintable()
+        return [] if fits else [f"narrow.{name} is a printable text of 1 to {MAX_NARROW} characters"]
+    faults = []
+    if bool(source.argument) is bool(source.fact):
+        faults.append(f"narrow.{name} has either `argument` or `fact`")
+    if source.argument and (not source.argument.startswith("/") or "*" in source.argument.split("/")):
+        faults.append(f"narrow.{name}: argument is a JSON pointer to one value")
+    if source.fact and not _FACT.fullmatch(source.fact):
+        faults.append(f"narrow.{name}: fact is member.name, of {', '.join(FACTS)}")
+    if lease != "grant":
+        faults.append(f'narrow.{name} follows from a call, so lease is "grant"')
     return faults
 
 

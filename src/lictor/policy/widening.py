@@ -19,7 +19,19 @@ Compare = Callable[[Bundle, Bundle], Sequence[str]]
 """In which ways the second bundle's policies permit more, or cannot be shown not to; empty only if they are proved not to."""
 MAX_WAYS: Final = 50
 _OWN_WORD: Final = frozenset(
-    {"revision", "files", "lines", "definitions", "policies", "entries", "agents", "proofs", "purposes", "approvers", "four_eyes"}
+    {
+        "revision",
+        "files",
+        "lines",
+        "definitions",
+        "policies",
+        "entries",
+        "agents",
+        "proofs",
+        "purposes",
+        "approvers",
+        "four_eyes",
+    }
 )
 """Members that have a rule of their own below, or follow from those (a definition is pinned by its entry)."""
 
@@ -70,7 +82,7 @@ def _agents(old: Mapping[Any, Agent], new: Mapping[Any, Agent]) -> Iterable[str]
 def _proofs(old: Bundle, new: Bundle) -> Iterable[str]:
     """Any difference, taking away too: who matched two was nobody, and an agent's identity may be a person's without it."""
     for name in sorted(old.proofs.keys() | new.proofs.keys()):
-        if old.proofs.get(name) != new.proofs.get(name) and (name in old.agents or name in new.agents):
+        if old.proofs.get(name) != new.proofs.get(name):
             yield f"agent {quote(str(name))} proves itself in another way than before"
 
 

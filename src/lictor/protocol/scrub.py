@@ -1,7 +1,8 @@
 """Finds managed secrets in bytes, in the forms in which servers give things back, and takes them out.
 
 Looked for: plain, JSON-escaped (also twice, and however a server escapes), URL-encoded (also twice), HTML-escaped, base64 in both
-alphabets at each of the three alignments, hex. What somebody transformed otherwise (encrypted, reversed, split) is not found.
+alphabets at each of the three alignments, hex; all of them also with line breaks and blanks in between, as MIME and PEM wrap
+base64. What somebody transformed otherwise (encrypted, reversed, split) is not found.
 
 One pass decides that nothing is there, however many secrets there are: of any place where a form of eight bytes or more could
 stand, at least one aligned machine word lies wholly inside, so it is enough to compare aligned words with those of the forms
@@ -25,6 +26,7 @@ _LONG_FROM: Final = 2 * _LONG - 1
 """From this length on a form has an aligned word of eight bytes inside wherever it stands."""
 _SAFE_IN_URLS: Final = ("", "/", "!'()*~", "/:@!$&'()*+,;=~")
 """What different encoders leave as it is: all, paths, `encodeURIComponent`, `encodeURI`."""
+_BLANKS: Final = b"\r\n\t "
 _UNREADABLE: Final = (
     b'{"content":[{"type":"text","text":"[the reply held a credential and cannot be shown]"}],"isError":true}'
 )
@@ -111,12 +113,32 @@ class Scrubber:
 
     def scrub(self, data: bytes) -> tuple[bytes, frozenset[str]]:
         """Plain bytes with what was found taken out, and the tags."""
+        data, tags = self._plain(data)
+        data, wrapped = self._unwrapped(data)
+        return data, tags | wrapped
+
+    def _plain(self, data: bytes) -> tuple[bytes, frozenset[str]]:
         found = self._found(data)
         if not found:
             return data, frozenset()
         for form in found:
             data = data.replace(form, _mark(self._marks[form]))
         return data, frozenset(self._marks[form] for form in found)
+
+    def _unwrapped(self, data: bytes) -> tuple[bytes, frozenset[str]]:
+        """The same for what stands there with line breaks in between: what is taken out is taken out with them."""
+        if b"\n" not in data:
+            return data, frozenset()
+        narrow = data.translate(None, _BLANKS)
+        found = self._found(narrow)
+        if not found:
+            return data, frozenset()
+        places = [index for index, byte in enumerate(data) if byte not in _BLANKS]
+        clean, done = [], 0
+        for start, end, form in _spans(narrow, found):
+            clean += [data[done : places[start]], _mark(self._marks[form])]
+            done = places[end - 1] + 1
+        return b"".join([*clean, data[done:]]), frozenset(self._marks[form] for form in found)
 
     def scrub_text(self, text: str) -> tuple[str, frozenset[str]]:
         """The same for text."""
@@ -126,7 +148,10 @@ class Scrubber:
     def tags_json(self, data: bytes) -> frozenset[str]:
         """The tags of what stands in a JSON text, however its strings are escaped."""
         found = self.tags(data)
-        return found if found or b"\\" not in data else self.tags(_strings(data))
+        if found or b"\\" not in data:
+            return found
+        strings = _strings(data)
+        return self.tags(strings) or (self.tags(strings.translate(None, _BLANKS)) if b"\n" in strings else found)
 
     def scrub_json(self, data: bytes) -> tuple[bytes, frozenset[str]]:
         """A JSON text with what was found taken out. Without a finding it comes back byte for byte.
@@ -166,6 +191,24 @@ class Scrubber:
             hits = self._word.intersection(view[: size // _WORD * _WORD].cast("I"))
             found.update(form for hit in hits for form in self._by_word[hit] if form in data)
         return sorted(found, key=len, reverse=True) if found else []
+
+
+def _spans(data: bytes, forms: list[bytes]) -> list[tuple[int, int, bytes]]:
+    """Where forms stand, in order, without overlaps: where two begin or meet, the first and longest one counts."""
+    every = []
+    for form in forms:
+        at = data.find(form)
+        while at >= 0:
+            every.append((at, -len(form), form))
+            at = data.find(form, at + 1)
+    found: list[tuple[int, int, bytes]] = []
+    for start, length, form in sorted(every):
+        end = start - length
+        if found and start < found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]), found[-1][2])
+        else:
+            found.append((start, end, form))
+    return found
 
 
 def _mark(tag: str) -> bytes:

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import Any, Final, assert_never
 
 import msgspec
 
@@ -19,7 +19,7 @@ from lictor.model.action import ActionRequest, SealedArguments
 from lictor.model.approval import Hold, HoldStatus
 from lictor.model.canonical import sha256_digest
 from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
-from lictor.model.errors import ConflictError, LictorError, StoreError
+from lictor.model.errors import CallerError, ConflictError, LictorError, StoreError
 from lictor.model.history import Origin
 from lictor.model.ids import ArgumentsDigest, DecisionId, DefinitionDigest, ExecutionId, HoldId, InstanceId, TaskId
 from lictor.model.limits import Limits
@@ -172,6 +172,51 @@ class Authorize:
         resolved = await resolved_paths(self._files, pdp, request)
         return rows_of(pdp, request, self._store.task(request.task), resolved)
 
+    async def facts(self, request: ActionRequest) -> dict[str, dict[str, Any]]:
+        """What an action's arguments mean, as policy reads it: `destination`, `path`, `git`, `sql`, `command`.
+
+        Raises:
+            CallerError: something of it is unknown, or the thing is not in the catalogue.
+            OperatorError: no policy is loaded.
+        """
+        pdp = self._policy.current()
+        resolved = await resolved_paths(self._files, pdp, request)
+        offering = pdp.offering(request.kind, request.server, request.name)
+        if offering is None:
+            raise CallerError(Reason.UNKNOWN_TOOL, "it is not in the catalogue")
+        return select_once(request.digest, offering.entry, request.arguments.open(), pdp.directory, resolved).records()
+
+    async def ahead(
+        self, request: ActionRequest, *, definition: DefinitionDigest | None, hint: HoldId | None = None
+    ) -> Held | Refused | None:
+        """The same as calling, for an action whose server is not connected yet; but what would be granted is only told.
+
+        Args:
+            definition: the pinned one: that the server offers it still is found out when it is connected.
+
+        Returns:
+            None: it would be granted. Nothing is recorded, and the decision that counts is made once the server is connected.
+
+        Raises:
+            StoreError: the refusal or hold cannot be recorded.
+            OperatorError: no policy is loaded.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                attempt, pdp, resolved = await self._attempted(request, definition, None)
+                if isinstance(attempt.decision, Allow):
+                    foreign = self._check_hint(request, hint, attempt.snapshot.at_ms) if hint is not None else None
+                    if foreign is None and not _spoiled(attempt, resolved):
+                        return None
+                outcome = await self._concluded(pdp, attempt, hint, resolved)
+                if not isinstance(
+                    outcome, Granted
+                ):  # never one: what would be granted and is not refused was told above
+                    return outcome
+            except ConflictError:
+                continue
+        return Refused(reason=Reason.CONFLICT)
+
     async def still(self, request: ActionRequest) -> Decision:
         """What would be decided now about an action that was granted. Nothing is recorded, and nothing comes of it but an end.
 
@@ -193,6 +238,13 @@ class Authorize:
         hint: HoldId | None,
         lending: Lending | None = None,
     ) -> Outcome:
+        attempt, pdp, resolved = await self._attempted(request, definition, lending)
+        return await self._concluded(pdp, attempt, hint, resolved)
+
+    async def _attempted(
+        self, request: ActionRequest, definition: DefinitionDigest | None, lending: Lending | None
+    ) -> tuple["_Attempt", Pdp, dict[str, str]]:
+        """Steps 3 and 4."""
         pdp = self._policy.current()
         resolved = await resolved_paths(self._files, pdp, request)
         if self._policy.current().revision != pdp.revision:
@@ -203,6 +255,11 @@ class Authorize:
         encoded = snapshot.encode()
         decision = self._decide(pdp, request, snapshot, encoded)
         attempt = _Attempt(request, snapshot, encoded, decision, DecisionId(self._ids.new("dec")), live, laid, lending)
+        return attempt, pdp, resolved
+
+    async def _concluded(self, pdp: Pdp, attempt: "_Attempt", hint: HoldId | None, resolved: dict[str, str]) -> Outcome:
+        """Step 5 and what follows from it."""
+        request, decision, snapshot, live = attempt.request, attempt.decision, attempt.snapshot, attempt.live
         if hint is not None and not isinstance(decision, Deny):
             foreign = self._check_hint(request, hint, snapshot.at_ms)
             if foreign is not None:
@@ -211,13 +268,12 @@ class Authorize:
                 return Refused(reason=foreign)
         match decision:
             case Allow():
-                if live is not None and live.status is HoldStatus.DENIED:
-                    # A person's no outlives a policy that would no longer have asked: it holds for the task (ADR 0008).
-                    return await self._turn_away(attempt, Reason.APPROVAL_DENIED, live)
-                if live is not None and snapshot.approval is not None and live.resolved != _places(resolved):
-                    # The approver saw where the paths led; a link moved since, so this is another action (BIND-01).
+                spoiled = _spoiled(attempt, resolved)
+                if live is not None and spoiled is Reason.APPROVAL_DENIED:
+                    return await self._turn_away(attempt, spoiled, live)
+                if live is not None and spoiled is not None:
                     await self._commit(attempt, HoldExpired(hold=live.id))
-                    return Refused(reason=Reason.ACTION_HASH_MISMATCH)
+                    return Refused(reason=spoiled)
                 return await self._allow(pdp, attempt, decision)
             case Deny():
                 return await self._deny(attempt, decision)
@@ -437,6 +493,18 @@ class _Attempt:
     laid: int
     """How often restrictions had changed before they were read."""
     lending: Lending | None = None
+
+
+def _spoiled(attempt: _Attempt, resolved: Mapping[str, str]) -> Reason | None:
+    """Why an action that policy allows is refused for what people said of it."""
+    live = attempt.live
+    if live is not None and live.status is HoldStatus.DENIED:
+        # A person's no outlives a policy that would no longer have asked: it holds for the task (ADR 0008).
+        return Reason.APPROVAL_DENIED
+    if live is not None and attempt.snapshot.approval is not None and live.resolved != _places(resolved):
+        # The approver saw where the paths led; a link moved since, so this is another action (BIND-01).
+        return Reason.ACTION_HASH_MISMATCH
+    return None
 
 
 def decided_in_time(

@@ -12,8 +12,8 @@ The agent never sees one; the model never decides. Refuses to know providers, tr
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
 
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
 from lictor.model.decision import Deny
@@ -40,8 +40,10 @@ from lictor.service.loan import (
     values_of,
 )
 from lictor.service.managed import Managed
+from lictor.service.narrow import fixed, narrowed, texts
 from lictor.service.outcomes import Outcomes
 from lictor.service.policy import PolicyInForce
+from lictor.service.subjects import Subjects
 
 ISSUE_S: Final = 20.0
 """How long a provider may take; afterwards something may exist that is searched for and ended."""
@@ -68,7 +70,9 @@ class Broker:
         outcomes: Outcomes,
         instance: InstanceId,
         managed: Managed | None = None,
+        subjects: Subjects | None = None,
     ) -> None:
+        """`subjects`: where the tokens of people are kept for whom providers act."""
         self._store = store
         self._policy = policy
         self._clock = clock
@@ -79,21 +83,26 @@ class Broker:
         self._outcomes = outcomes
         self.instance = instance
         self.managed = managed or Managed()
+        self._subjects = subjects
         self._lent: dict[LeaseId, Lent] = {}
         self._of: dict[tuple[TaskId, str], LeaseId] = {}
         self._flights: dict[tuple[TaskId, str], asyncio.Task[Lent]] = {}
         self.asking: set[LeaseId] = set()
         """Leases of this process whose provider has not answered yet."""
+        self.on_dropped: Callable[[LeaseId], None] = lambda _lease: None
+        """Told once for each lease that is not used any more, at that very moment."""
 
     def wants(self, server: ServerName) -> tuple[Credential, ...]:
         """The credentials of a server by the bundle in force, in a fixed order."""
         credentials = self._policy.current().credentials
         return tuple(credentials[key] for key in sorted(credentials) if credentials[key].server == server)
 
-    async def lend(self, state: TaskState, server: ServerName, where: Where) -> Loan:
+    async def lend(self, state: TaskState, server: ServerName, where: Where, call: ActionRequest | None = None) -> Loan:
         """Everything a connection of a task to a server needs.
 
         Args:
+            call: the one call the connection is made for, of which it has been found out that it would be granted. None: it is
+                made for the task, or for a list.
             where: where the connection really leads, by the settings; never by anything an agent said.
 
         Raises:
@@ -108,7 +117,7 @@ class Broker:
         found: list[Lent] = []
         try:
             for credential in wanted:
-                one = await self._one(state, credential, where)
+                one = await self._one(state, credential, where, call)
                 found.append(one)
             return loan_of(found)
         except BaseException:
@@ -128,6 +137,15 @@ class Broker:
             return True
         return self._clock.now_ms() < loan.until_ms and all(lease in self._lent for lease in loan.leases)
 
+    def holds(self, loan: Loan) -> bool:
+        """Whether every lease of a loan still lives here: what is under way with it may go on."""
+        ends = loan.ends_ms is None or self._clock.now_ms() < loan.ends_ms
+        return ends and all(lease in self._lent for lease in loan.leases)
+
+    def left_s(self, loan: Loan) -> float | None:
+        """Seconds until the first lease of a loan ends; None: nothing ends."""
+        return None if loan.ends_ms is None else max(0.0, (loan.ends_ms - self._clock.now_ms()) / 1_000)
+
     # -- what this process holds ----------------------------------------------------------------------------------
 
     def mine(self) -> tuple[Lent, ...]:
@@ -138,8 +156,11 @@ class Broker:
         """It is ending: it is not handed out any more. Idempotent."""
         lent = self._lent.pop(lease, None)
         if lent is not None:
-            self._of.pop((lent.request.task, key_of(lent.credential)), None)
+            key = (lent.request.task, key_of(lent.credential))
+            if self._of.get(key) == lease:  # a younger one may have taken its place
+                del self._of[key]
             self.managed.over(lease)
+            self.on_dropped(lease)
 
     async def usable(self, lent: Lent) -> bool:
         """Whether its use would still be decided as it was, under the bundle and the restrictions of now (drift)."""
@@ -155,17 +176,20 @@ class Broker:
 
     # -- one credential ------------------------------------------------------------------------------------------------------
 
-    async def _one(self, state: TaskState, credential: Credential, where: Where) -> Lent:
+    async def _one(
+        self, state: TaskState, credential: Credential, where: Where, call: ActionRequest | None = None
+    ) -> Lent:
         """The lease a task has, or a new one; however many ask at once, one is made."""
         if credential.lease == "grant":
-            return await asyncio.shield(asyncio.ensure_future(self._make(state, credential, where)))
+            narrow = await narrowed(credential, call, self._authorize.facts)
+            return await self._single(state, credential, where, narrow)
         key = (state.task.id, key_of(credential))
         while key not in self._flights:
             held = self._lent.get(self._of.get(key, LeaseId("")))
             if held is not None and self._clock.now_ms() < held.renew_ms and await self._kept(held):
                 return held
             if key not in self._flights:  # somebody may have begun while that was looked at
-                self._flights[key] = asyncio.ensure_future(self._make(state, credential, where))
+                self._flights[key] = asyncio.ensure_future(self._make(state, credential, where, fixed(credential)))
                 self._flights[key].add_done_callback(lambda done: self._landed(key, done))
         # Whoever waits may go away; what was begun is finished, recorded and there for the next one.
         return await asyncio.shield(self._flights[key])
@@ -182,13 +206,28 @@ class Broker:
         if not done.cancelled():
             done.exception()  # whoever waited has it; nobody may have waited
 
-    async def _make(self, state: TaskState, credential: Credential, where: Where) -> Lent:
+    async def _single(self, state: TaskState, credential: Credential, where: Where, narrow: Mapping[str, str]) -> Lent:
+        """One for one call. Whoever waits may go away: then nobody will ever give it back, so it is given back here."""
+        making = asyncio.ensure_future(self._make(state, credential, where, narrow))
+        try:
+            return await asyncio.shield(making)
+        except asyncio.CancelledError:
+            making.add_done_callback(self._unclaimed)
+            raise
+
+    def _unclaimed(self, done: "asyncio.Task[Lent]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.give_back([done.result().lease], "its request went away")
+
+    async def _make(self, state: TaskState, credential: Credential, where: Where, narrow: Mapping[str, str]) -> Lent:
         """Steps 1 to 5."""
-        request = self._request(state, credential, where)
+        request = self._request(state, credential, where, narrow)
+        provider = self._provider(credential)
         asked: list[Lease] = []
 
         def lending(execution: ExecutionId, at_ms: int) -> LeaseAsked:
-            asked[:] = [self._lease(state.task, credential, execution, at_ms)]
+            longest_s = provider.longest_s(credential.ttl_s)
+            asked[:] = [self._lease(state.task, credential, execution, at_ms, longest_s)]
             self.asking.add(asked[0].id)
             return LeaseAsked(lease=asked[0])
 
@@ -200,10 +239,12 @@ class Broker:
                 reason = Reason.NEEDS_APPROVAL if isinstance(outcome, Held) else outcome.reason
                 raise refused(credential, reason, "its use is not permitted", hold=hold)
             sealed = outcome.grant.claim()
-            issued, until = await self._issued(state.task, credential, asked[0], sealed)
+            ask = await self._ask(state.task, credential, asked[0], narrow)
+            issued = await self._issued(provider, ask, asked[0], sealed)
         finally:
             self.asking.difference_update(lease.id for lease in asked)
         now, lease = self._clock.now_ms(), asked[0]
+        until = min(issued.expires_at_ms, _until(state.task, credential, lease.asked_at_ms))
         lent = Lent(
             lease=lease.id,
             credential=credential,
@@ -220,27 +261,40 @@ class Broker:
             self._of[state.task.id, key_of(credential)] = lease.id
         return lent
 
-    def _request(self, state: TaskState, credential: Credential, where: Where) -> ActionRequest:
+    def _provider(self, credential: Credential) -> Provider:
+        """Raises CredentialRefusedError: there is none; nothing was decided or asked."""
+        try:
+            return self._providers(credential)
+        except LictorError as error:
+            raise refused(credential, error.reason, error.message) from None
+
+    def _request(
+        self, state: TaskState, credential: Credential, where: Where, narrow: Mapping[str, str]
+    ) -> ActionRequest:
         task = state.task
-        told = {
+        told: dict[str, Any] = {
             "provider": credential.provider,
             "lease": credential.lease,
             "ttl_s": credential.ttl_s,
             "destination": credential.destination,
         }
+        if narrow:
+            told["narrow"] = texts(narrow)
+        if where.url:
+            told["url"] = where.url
         return ActionRequest.make(
             id=RequestId(self._ids.new("req")),
             kind=ActionKind.CREDENTIAL,
             server=credential.server,
             name=credential.name,
-            arguments=SealedArguments.seal({**told, "url": where.url} if where.url else told),
+            arguments=SealedArguments.seal(told),
             agent=task.agent,
             human=task.human,
             task=task.id,
         )
 
-    def _lease(self, task: Task, credential: Credential, execution: ExecutionId, at_ms: int) -> Lease:
-        ttl_ms = min(credential.ttl_s, MAX_TTL_S) * 1_000
+    def _lease(self, task: Task, credential: Credential, execution: ExecutionId, at_ms: int, longest_s: int) -> Lease:
+        """Its end is that of what may be made, however short we lend it: without an answer nobody else knows of it."""
         return Lease(
             id=LeaseId(self._ids.new("lease")),
             credential=credential.name,
@@ -252,29 +306,33 @@ class Broker:
             task=task.id,
             execution=execution,
             asked_at_ms=at_ms,
-            expires_at_ms=max(at_ms + 1, min(at_ms + ttl_ms, task.expires_at_ms)),
+            expires_at_ms=at_ms + int((ISSUE_S + max(1, longest_s)) * 1_000),
         )
 
-    async def _issued(
-        self, task: Task, credential: Credential, lease: Lease, sealed: SealedArguments
-    ) -> tuple[Issued, int]:
-        """Steps 2 to 5: ask, and make the answer durable. What fails here is recorded as what it is."""
-        name = note_name(lease.id)
+    async def _ask(self, task: Task, credential: Credential, lease: Lease, narrow: Mapping[str, str]) -> LeaseAsk:
+        """Step 2, and what the provider is asked."""
         try:
-            await self._safe.write(name, sealed_note(Note(credential=credential)))
-            provider = self._providers(credential)
+            await self._safe.write(note_name(lease.id), sealed_note(Note(credential=credential)))
+            subject = await self._subjects.of(task) if self._subjects is not None else None
         except LictorError as error:
             self._never(lease, error.reason)
             raise refused(credential, error.reason, error.message) from None
-        ask = LeaseAsk(
+        left_ms = _until(task, credential, lease.asked_at_ms) - self._clock.now_ms()
+        return LeaseAsk(
             lease=lease.id,
             credential=credential,
             agent=task.agent,
             human=task.human,
             task=task.id,
             purpose=task.purpose,
-            ttl_s=max(1, (lease.expires_at_ms - self._clock.now_ms()) // 1_000),
+            ttl_s=max(1, left_ms // 1_000),
+            narrow=narrow,
+            subject_token=subject,
         )
+
+    async def _issued(self, provider: Provider, ask: LeaseAsk, lease: Lease, sealed: SealedArguments) -> Issued:
+        """Steps 3 to 5: ask, and make the answer durable. What fails here is recorded as what it is."""
+        credential = ask.credential
         try:
             async with asyncio.timeout(ISSUE_S):
                 issued = await provider.issue(ask)
@@ -293,7 +351,7 @@ class Broker:
             raise
         self.managed.lend(lease.id, credential.name, values_of(credential, issued))
         await self._given(lease, credential, issued, sealed)
-        return issued, min(issued.expires_at_ms, lease.expires_at_ms)
+        return issued
 
     async def _given(self, lease: Lease, credential: Credential, issued: Issued, sealed: SealedArguments) -> None:
         given = LeaseGiven(lease=lease.id, handle=issued.handle, expires_at_ms=issued.expires_at_ms)
@@ -335,3 +393,9 @@ class Broker:
             ExecutionEnded(execution=execution, outcome="indeterminate", reason=reason.value, sent=sealed.digest)
         )
         self._outcomes.put(LeaseEnding(lease=lease.id, why="nobody knows whether it was made"))
+
+
+def _until(task: Task, credential: Credential, asked_at_ms: int) -> int:
+    """How long a credential is lent at most, whatever it lives (CRED-11)."""
+    ttl_ms = min(credential.ttl_s, MAX_TTL_S) * 1_000
+    return max(asked_at_ms + 1, min(asked_at_ms + ttl_ms, task.expires_at_ms))

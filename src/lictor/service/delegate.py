@@ -21,6 +21,7 @@ from lictor.ports import Batch, Clock, Ids, Payload, RecordStore
 from lictor.service.approve import secret_digest
 from lictor.service.policy import PolicyInForce
 from lictor.service.registered import check_registered_agent
+from lictor.service.repeating import asked_digest, key_digest, repeated
 from lictor.service.tasks import Opened
 
 
@@ -44,6 +45,7 @@ class Delegate:
         by: str,
         text: str = "",
         contract: Contract | None = None,
+        key: str = "",
     ) -> Opened:
         """Open a child task and its token.
 
@@ -52,11 +54,38 @@ class Delegate:
             text: what the child is asked to do. It is *not* trusted text: a model wrote it, so no value in it has an origin.
             contract: what the child may do; every contract above it has to cover it. Whoever holds the parent wrote it, an
                 agent as a rule: it restricts like any other, and is evidence of nothing until the person confirms it.
+            key: an idempotency key of the caller's choice (`repeating`); one belongs to `by` and to the parent.
 
         Raises:
-            CallerError: `delegation`, `unknown_task`, `unknown_agent`, `budget_calls`.
+            CallerError: `delegation`, `unknown_task`, `unknown_agent`, `budget_calls`, `key_reused`.
             ConflictError: `delegation`: the parent has less left than asked for, at the moment of the commit.
         """
+        if not key:
+            return await self._open(parent, agent, ttl_s, budget, by, text, contract, ("", ""))
+        told = key_digest("delegate", by, parent, key)
+        asked = asked_digest(agent, ttl_s, budget, text, contract)
+        found = repeated(self._store, told, asked)
+        if found is not None:
+            return found
+        try:
+            return await self._open(parent, agent, ttl_s, budget, by, text, contract, (told, asked))
+        except ConflictError:
+            found = repeated(self._store, told, asked)  # somebody else was first, with this key
+            if found is None:
+                raise
+            return found
+
+    async def _open(
+        self,
+        parent: TaskId,
+        agent: AgentId,
+        ttl_s: int,
+        budget: Budget,
+        by: str,
+        text: str,
+        contract: Contract | None,
+        told: tuple[str, str],
+    ) -> Opened:
         pdp = self._policy.current()
         state = self._live(parent)
         chain = (state, *self._parents(state))
@@ -80,7 +109,9 @@ class Delegate:
         secret = self._ids.new("lt")
         if contract is not None:
             contract = msgspec.structs.replace(contract, source=ContractSource.DRAFTED, confirmed_by=None)
-        record = TaskOpened(task=task, opened_by=by, token=secret_digest(secret), contract=contract)
+        record = TaskOpened(
+            task=task, opened_by=by, token=secret_digest(secret), contract=contract, key=told[0], asked=told[1]
+        )
         payload = Payload(request=RequestId(task.id), task=task.id, arguments=body, snapshot=b"")
         await self._store.commit(Batch(at_ms=now, records=(record,), payloads=(payload,)))
         return Opened(task=task, token=secret)

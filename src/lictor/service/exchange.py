@@ -9,39 +9,53 @@ Three ways, each ending in a task and a token for exactly the agent that proved 
 * **delegate**: whoever holds a task's token passes a part of it to an agent that is there too (`delegate`). The agent proves
   itself as a workload, never by a task token: what its own task has seen could otherwise be left behind.
 
+Each sender has a pace (`pace`), and whoever proved themselves and is refused all the same is written down.
+
+What is wrong with a request is found before anything is opened. An agent that brings somebody's token vouches for nothing in
+their name: the token was handed to it, and what the request says besides is the agent's own word, as evidence no better than a
+result (`Wish.vouched`).
+
 Numbers in the code are the steps of `Exchange.__call__`.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
-from lictor.model.errors import CallerError
+from lictor.model.errors import CallerError, ConflictError
 from lictor.model.identity import Opener, Proven
 from lictor.model.ids import AgentId, HumanId, TaskId
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
+from lictor.model.record import PartyRefused
+from lictor.model.secret import Secret
 from lictor.model.task import Budget, Task, TaskState
 from lictor.pdp.decide import Pdp
 from lictor.pdp.proof import matches, whose
-from lictor.ports import Clock, RecordStore
+from lictor.ports import Batch, Clock, RecordStore
 from lictor.protocol.jose.compact import read_jws
 from lictor.protocol.oauth.details import TYPE, Existing, NewTask, task_of_claims
 from lictor.protocol.oauth.errors import OAuthError, refuse
 from lictor.protocol.oauth.request import TokenRequest
 from lictor.service.delegate import Delegate
-from lictor.service.opening import Open
+from lictor.service.opening import Open, OpeningRefusedError
+from lictor.service.pace import Pace
 from lictor.service.policy import PolicyInForce
 from lictor.service.possession import Presented, Proofs
 from lictor.service.tasks import Tasks, Wish
 from lictor.service.tokens import Minted, Tokens
 
 TASK_TOKEN: Final = "lt_"  # noqa: S105 - a prefix
+_MAX_BY: Final = 300
 SECRETS: Final = ("las_", "lap_")
 """Enrolled secrets of people and applications."""
 
 
 Got = TypeVar("Got")
+
+KeepSubject = Callable[[Task, Secret, int], Awaitable[None]]
+"""(task, the token by which a person opened it, when that expires) -> kept, where a provider acts on behalf of people. Raises
+StoreError: it cannot be kept; nobody gets a token for the task then."""
 
 
 class Front(Protocol):
@@ -82,6 +96,8 @@ class Sent:
     url: str
     proof: str | None = None
     chain: tuple[bytes, ...] = ()
+    parties: list[str] = field(default_factory=list)
+    """Who has proved themselves by it so far: kept for the record of a refusal, and read for nothing else."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +140,17 @@ class Exchange:
         open_task: Open | None,
         openers: Openers,
         default_ttl_s: int,
+        check: Callable[[], None] = lambda: None,
+        keep_subject: KeepSubject | None = None,
     ) -> None:
+        """`check`: raises StoreError while the newest state or the time is not known: no authority is given then.
+
+        `keep_subject`: keeps the tokens by which people open tasks, where a provider acts on behalf of them.
+        """
+        self._keep_subject = keep_subject
+        self.pace = Pace()
+        self._notes_of_one, self._notes = Pace(burst=10, per_s=0.1), Pace(burst=100, per_s=1.0)
+        self._check = check
         self._store = store
         self._policy = policy
         self._clock = clock
@@ -143,8 +169,36 @@ class Exchange:
         Raises:
             OAuthError: what is wrong with the request.
             CallerError: policy, a life cycle or a limit says no.
-            StoreError: it cannot be recorded.
+            StoreError: it cannot be recorded, or the newest state is not known.
         """
+        try:
+            self._check()
+            return await self._answer(request, sent)
+        except (CallerError, ConflictError) as error:
+            await self._note(request, sent, error)
+            raise
+
+    async def _note(self, request: TokenRequest, sent: Sent, error: CallerError | ConflictError) -> None:
+        """Write down who was refused. Nobody who is nobody, nothing twice, and nothing that is too much already."""
+        if not sent.parties or isinstance(error, OpeningRefusedError) or error.reason is Reason.OVERLOADED:
+            return
+        try:
+            self._paced_notes(sent.parties[0])
+        except CallerError:
+            return  # enough of it is on record: anybody's issuer may have issued the token, and the log is not theirs to fill
+        task = request.wanted.task if isinstance(request.wanted, Existing) else ""
+        record = PartyRefused(by=sent.parties[0][:_MAX_BY], where="token", reason=error.reason.value, task=task)
+        await self._store.commit(Batch(at_ms=self._clock.now_ms(), records=(record,)))
+
+    def _paced_notes(self, by: str) -> None:
+        now = self._clock.now_ms()
+        self._notes_of_one.take(by, now)
+        self._notes.take("", now)
+
+    def _paced(self, name: str) -> None:
+        self.pace.take(name, self._clock.now_ms())
+
+    async def _answer(self, request: TokenRequest, sent: Sent) -> Issued:
         # (1) whose authority is asked for: read before anything is spent
         if request.grant == "client":
             proven = await self._client(request, sent)
@@ -153,6 +207,7 @@ class Exchange:
             return await self._pass_on(request, sent)
         if request.subject.startswith(SECRETS):
             opener = _grant(lambda: self._openers.by_secret(request.subject))
+            sent.parties.append(f"{opener.kind}:{opener.name}")
             return await self._open(request, sent, opener, None)
         subject = await self._prove(request.subject, sent)
         match self.party(subject):
@@ -172,6 +227,7 @@ class Exchange:
                 refuse("invalid_client", "the client assertion and the subject token prove two agents")
         # (2) who asks: the one agent whose proofs hold
         agent = self.agent(proven)
+        self._paced(f"agent:{agent}")
         wanted = request.wanted or _signed(proven)
         if not isinstance(wanted, Existing):
             refuse(
@@ -184,7 +240,7 @@ class Exchange:
         state = self._store.task(TaskId(wanted.task))
         if state is None or state.task.agent != agent or state.task.audience != self._tokens.audience:
             refuse("invalid_grant", "there is no such task for this agent", reason=Reason.UNKNOWN_TASK)
-        return await self._issue(state, proven, sent, already=None)
+        return await self._issue(state, proven, self._binding(proven, sent))
 
     # -- open ------------------------------------------------------------------------------------------------------------
 
@@ -192,6 +248,7 @@ class Exchange:
         wish = request.wanted
         if not isinstance(wish, NewTask):
             refuse("invalid_request", "the task is open: its agent alone asks for a token", reason=Reason.FORBIDDEN)
+        self._paced(f"{opener.kind}:{opener.name}")
         # (2) the agent is there too, and the subject's token is meant for it
         actor = await self._actor(request, sent)
         agent = self.agent(actor)
@@ -202,8 +259,16 @@ class Exchange:
                 reason=Reason.DELEGATION,
                 remedy="it needs may_act.sub, or the agent in its audience",
             )
+        if subject is not None and wish.declared:
+            refuse(
+                "invalid_authorization_details",
+                "a token that was handed to an agent vouches for no values",
+                reason=Reason.FORBIDDEN,
+                remedy="whoever vouches for them opens the task: POST /v1/tasks",
+            )
         if self._open_task is None:
             raise CallerError(Reason.FORBIDDEN, "no task is opened here")
+        binding = self._binding(actor, sent, shown=subject.thumbprint if subject is not None else "")
         # (3) decided and recorded
         opened = await self._open_task(
             opener,
@@ -216,10 +281,13 @@ class Exchange:
                 budget=_budget(wish),
                 declared=dict(wish.declared),
                 bearer=False,
+                vouched=subject is None,
             ),
             audience=self._tokens.audience,
         )
-        return await self._issue(self._state(opened.task.id), actor, sent, already=subject)
+        if subject is not None and opener.kind == "person" and self._keep_subject is not None:
+            await self._keep_subject(opened.task, Secret(request.subject), subject.expires_at_ms)
+        return await self._issue(self._state(opened.task.id), actor, binding)
 
     # -- delegate --------------------------------------------------------------------------------------------------------
 
@@ -239,9 +307,12 @@ class Exchange:
                 "a child task has its parent's purpose and person, and declares nothing",
             )
         # (2) the subject's task, for whoever holds its token; and the agent, proved as a workload
-        parent = self._parent(request.subject, sent)
+        parent, shown = self._parent(request.subject, sent)
+        sent.parties.append(f"agent:{parent.task.agent}")
+        self._paced(sent.parties[0])
         actor = await self._actor(request, sent)
         agent = self.agent(actor)
+        binding = self._binding(actor, sent, shown=shown)
         # (3) less than the parent in every dimension, or refused
         left_s = (parent.task.expires_at_ms - self._clock.now_ms()) // 1_000
         opened = await self._delegate(
@@ -252,18 +323,20 @@ class Exchange:
             by=f"agent:{parent.task.agent}",
             text=wish.text,
         )
-        return await self._issue(self._state(opened.task.id), actor, sent, already=None)
+        return await self._issue(self._state(opened.task.id), actor, binding)
 
-    def _parent(self, token: str, sent: Sent) -> TaskState:
+    def _parent(self, token: str, sent: Sent) -> tuple[TaskState, str]:
+        """The task of a token, for its holder, and what the token is bound to."""
         presented = Presented(
             scheme="body", token=token, method=sent.method, url=sent.url, proof=sent.proof, chain=sent.chain
         )
         if token.startswith(TASK_TOKEN):
-            return _grant(lambda: self._tasks.authenticate(token, self._tokens.audience))
+            return _grant(lambda: self._tasks.authenticate(token, self._tokens.audience)), ""
         return _grant(lambda: self._held(presented))
 
-    def _held(self, presented: Presented) -> TaskState:
-        return self._tokens.holder(presented)()
+    def _held(self, presented: Presented) -> tuple[TaskState, str]:
+        state = self._tokens.holder(presented)()
+        return state, self._tokens.verified(presented.token).binding
 
     # -- steps -----------------------------------------------------------------------------------------------------------
 
@@ -283,11 +356,13 @@ class Exchange:
         named = audience if isinstance(audience, list) else [audience]
         meant = next((one for one in (self._tokens.audience, self._tokens.issuer, sent.url) if one in named), "")
         try:
-            return await self._front.prove(
+            proven = await self._front.prove(
                 token, dpop=sent.proof, method=sent.method, url=sent.url, chain=sent.chain, audience=meant
             )
         except CallerError as error:
             raise OAuthError("invalid_request", error.message, reason=error.reason, remedy=error.remedy) from None
+        sent.parties.append(f"{proven.issuer}:{proven.subject}")
+        return proven
 
     async def _client(self, request: TokenRequest, sent: Sent) -> Proven:
         """The client of the request by its assertion, or by the certificate of its connection."""
@@ -296,9 +371,11 @@ class Exchange:
                 return await self._prove(request.assertion, sent)
             if self._front is None:
                 refuse("invalid_client", "no issuer is configured")
-            return await self._front.identify(
+            proven = await self._front.identify(
                 authorization=None, method=sent.method, url=sent.url, chain=sent.chain, dpop=None
             )
+            sent.parties.append(f"{proven.issuer}:{proven.subject}")
+            return proven
         except CallerError as error:
             raise OAuthError("invalid_client", error.message, reason=error.reason, remedy=error.remedy) from None
 
@@ -342,12 +419,21 @@ class Exchange:
             raise CallerError(Reason.UNKNOWN_TASK, "the task is not in the store")
         return state
 
-    async def _issue(self, state: TaskState, proven: Proven, sent: Sent, *, already: Proven | None) -> Issued:
-        # (4) bound to what its sender has just shown to hold
-        binding = proven.thumbprint or (already.thumbprint if already is not None else "")
+    def _binding(self, proven: Proven, sent: Sent, shown: str = "") -> str:
+        """What a token is bound to: what its agent's proof is bound to; else what the sender has shown to hold for the subject.
+
+        Asked before anything is opened. A bound token never leads to one that is not (RFC 9449 5).
+
+        Raises:
+            OAuthError: `invalid_dpop_proof`.
+        """
+        binding = proven.thumbprint or shown
         if not binding and sent.proof is not None:
             binding = self._key_of(sent, self._tokens.proofs)
-        # (5) on the record, then signed
+        return binding
+
+    async def _issue(self, state: TaskState, proven: Proven, binding: str) -> Issued:
+        # (4) on the record, then signed
         token = await self._tokens.mint(state, proven, proven.token_digest, binding)
         return Issued(token=token, task=state.task)
 

@@ -55,7 +55,9 @@ class Loan:
     env: Mapping[str, Secret] = field(default_factory=dict)
     leases: tuple[LeaseId, ...] = ()
     until_ms: int | None = None
-    """None: nothing was lent, so nothing ends."""
+    """From when on it is replaced; None: nothing was lent, so nothing ends."""
+    ends_ms: int | None = None
+    """When the first of its leases ends: nothing is done with it afterwards."""
     single: bool = False
     """For one request of the client: it is given back with `done`."""
 
@@ -131,6 +133,7 @@ def loan_of(found: list[Lent]) -> Loan:
         env=env,
         leases=tuple(lent.lease for lent in found),
         until_ms=min((lent.renew_ms for lent in found), default=None),
+        ends_ms=min((lent.until_ms for lent in found), default=None),
         single=any(lent.credential.lease == "grant" for lent in found),
     )
 

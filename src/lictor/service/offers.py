@@ -81,6 +81,16 @@ class Offers:
         """The definition a person looked at; empty where there is none."""
         return self._policy.current().definitions.get((kind, server, name), {})
 
+    def pins(self, kind: ActionKind, server: ServerName) -> list[dict[str, Any]]:
+        """Every definition of a server that a person looked at."""
+        definitions = self._policy.current().definitions
+        return [dict(found) for (of, name, _), found in sorted(definitions.items()) if (of, name) == (kind, server)]
+
+    def pin(self, kind: ActionKind, server: ServerName, name: str) -> DefinitionDigest | None:
+        """Digest of the definition a person looked at; None where there is none, or the thing has no definition."""
+        offering = self._policy.current().offering(kind, server, name)
+        return offering.entry.pin if offering is not None and kind in PINNED_KINDS else None
+
     def known(self, kind: ActionKind, server: ServerName) -> bool:
         """Whether the server's list was learned."""
         return (kind, server) in self._live

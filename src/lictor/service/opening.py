@@ -16,7 +16,6 @@ from typing import Final
 import msgspec
 
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
-from lictor.model.canonical import sha256_digest
 from lictor.model.decision import Allow, Decision, NeedsApproval
 from lictor.model.errors import CallerError, ConflictError, StoreError
 from lictor.model.identity import Opener
@@ -33,6 +32,7 @@ from lictor.service.authorize import decided_in_time, made, received
 from lictor.service.chain import restrictions_on
 from lictor.service.history import readings_of
 from lictor.service.policy import PolicyInForce
+from lictor.service.repeating import asked_digest, key_digest, repeated
 from lictor.service.tasks import Draft, Opened, Tasks, Wish
 
 NO_SERVER: Final = ServerName("")
@@ -94,29 +94,18 @@ class Open:
         _check(opener, wish)
         if not key:
             return await self._open(opener, wish, audience, by, "", "")
-        told = sha256_digest(msgspec.json.encode(["lictor idempotency/1", opener.kind, opener.name, key]))
+        told = key_digest(opener.kind, opener.name, key)
         asked = wish_digest(wish, audience)
-        found = self._repeated(told, asked)
+        found = repeated(self._store, told, asked)
         if found is not None:
             return found
         try:
             return await self._open(opener, wish, audience, by, told, asked)
         except ConflictError:
-            found = self._repeated(told, asked)  # somebody else was first, with this key
+            found = repeated(self._store, told, asked)  # somebody else was first, with this key
             if found is None:
                 raise
             return found
-
-    def _repeated(self, told: str, asked: str) -> Opened | None:
-        before = self._store.opened_with(told)
-        if before is None:
-            return None
-        state = self._store.task(before[0])
-        if before[1] != asked or state is None:
-            raise CallerError(
-                Reason.KEY_REUSED, "this idempotency key was used for another task", remedy="use a fresh key"
-            )
-        return Opened(task=state.task, token="", repeated=True)
 
     async def _open(self, opener: Opener, wish: Wish, audience: str, by: str, told: str, asked: str) -> Opened:
         pdp = self._policy.current()
@@ -185,7 +174,7 @@ def _remedy(pdp: Pdp, decision: Decision) -> str:
 
 def wish_digest(wish: Wish, audience: str) -> str:
     """What two requests with one idempotency key have to have in common: everything."""
-    return sha256_digest(msgspec.json.encode(["lictor wish/1", wish, audience], order="sorted"))
+    return asked_digest(wish, audience)
 
 
 def _request(id_: RequestId, opener: Opener, wish: Wish, draft: Draft) -> ActionRequest:

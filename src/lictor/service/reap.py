@@ -23,6 +23,7 @@ from lictor.service.broker import Broker, Providers
 from lictor.service.loan import Lent, note_name, open_note
 from lictor.service.policy import PolicyInForce
 from lictor.service.standing import ended
+from lictor.service.subjects import Subjects
 
 TICK_S: Final = 1.0
 """Between two looks at what lives: a revoked task's lease is asked back within a second."""
@@ -80,8 +81,10 @@ class Reaper:
         jitter: Callable[[], float],
         say: Callable[[str], None],
         on_ended: Ended = lambda _server, _task: None,
+        subjects: Subjects | None = None,
     ) -> None:
-        """`jitter`: a number from 0 to 1, so that processes do not ask in step."""
+        """`jitter`: a number from 0 to 1, so that processes do not ask in step. `subjects`: people's tokens, gone with tasks."""
+        self._subjects = subjects
         self._broker = broker
         self._store = store
         self._policy = policy
@@ -130,6 +133,8 @@ class Reaper:
             if lease.status is not LeaseStatus.REVOKING:
                 await self._ending(lease)
         self._start_due([self._store.lease(lease.id) or lease for lease in mine])
+        if self._subjects is not None:
+            await self._subjects.sweep()
 
     async def close(self, within_s: float = CLOSE_S) -> int:
         """Nothing of ours is used any more: end everything, and revoke what can be revoked in time.

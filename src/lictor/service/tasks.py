@@ -50,6 +50,8 @@ class Wish:
     """What it is bound to from its first moment; restricts only."""
     bearer: bool = True
     """Whether a bearer token is minted; the agent can get one of its own from the token service."""
+    vouched: bool = True
+    """Whether the text is the opener's own word. If not it is kept, and no value in it has an origin: an agent brought it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +137,7 @@ class Tasks:
             agent=wish.agent,
             human=wish.human,
             purpose=wish.purpose,
-            trusted_text_digest=sha256_digest(text),
+            trusted_text_digest=sha256_digest(text if wish.vouched else b""),
             audience=audience,
             opened_at_ms=now,
             expires_at_ms=now + wish.ttl_s * 1_000,
@@ -149,7 +151,12 @@ class Tasks:
             opened_by=by,
             token=secret_digest(secret) if secret else "",
             contract=wish.contract,
-            values=opening_values(key, wish.text, named, self._policy.current().content.kinds),
+            values=opening_values(
+                key,
+                wish.text if wish.vouched else "",
+                named if wish.vouched else (),
+                self._policy.current().content.kinds,
+            ),
         )
         payload = Payload(request=RequestId(task.id), task=task.id, arguments=text, snapshot=b"")
         return Draft(task=task, record=record, text=payload, key=key, token=secret)

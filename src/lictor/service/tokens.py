@@ -219,12 +219,13 @@ class Tokens:
             raise CallerError(Reason.DELEGATION, "a link of the chain is not in the store")
         return [state.task.agent, *(parent.task.agent for parent in parents if parent is not None)]
 
-    @staticmethod
-    def _check_live(state: TaskState, now_ms: int) -> None:
-        if state.status is not TaskStatus.OPEN:
-            raise CallerError(Reason.TASK_CLOSED, "the task is closed")
-        if now_ms >= state.task.expires_at_ms:
-            raise CallerError(Reason.TASK_EXPIRED, "the task has expired")
+    def _check_live(self, state: TaskState, now_ms: int) -> None:
+        """A task, and every task it was handed on from: a child falls with any of them (DELG-09)."""
+        for link in (state, *(self._store.task(parent) for parent in state.task.parents)):
+            if link is None or link.status is not TaskStatus.OPEN:
+                raise CallerError(Reason.TASK_CLOSED, "the task is closed")
+            if now_ms >= link.task.expires_at_ms:
+                raise CallerError(Reason.TASK_EXPIRED, "the task has expired")
 
 
 def _digest(text: str) -> bytes:

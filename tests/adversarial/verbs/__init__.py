@@ -18,7 +18,9 @@ from adversarial.verbs import (
     policy,
     registry,
     revocation,
+    settings,
     signals,
+    supply,
     taints,
     texts,
 )
@@ -41,7 +43,9 @@ __all__ = [
     "policy",
     "registry",
     "revocation",
+    "settings",
     "signals",
+    "supply",
     "taints",
     "texts",
 ]

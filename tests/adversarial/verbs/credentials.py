@@ -49,6 +49,9 @@ class Desk:
         expires = self.world.clock.now_ms() + MONTH_S * 1_000
         return Issued(secret={"token": Secret(secret)}, expires_at_ms=expires, handle=ask.lease)
 
+    def longest_s(self, ttl_s: int) -> int:
+        return max(ttl_s, MONTH_S)
+
     async def revoke(self, lease: LeaseId, credential: Credential, handle: str, revocation: Secret | None) -> None:
         self.tried += 1
         if self.tried <= self.refusals:

@@ -12,7 +12,7 @@ from lictor.credentials import providers
 from lictor.credentials.providers import KINDS, make
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
-from servers.lending import Wall, vault
+from servers.lending import Wall, credential, vault
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))
@@ -64,3 +64,64 @@ def test_the_pages_examples_make_providers() -> None:
             make(one["provider"], one["options"], vault(), clock=Wall())
             shown.add(one["provider"])
     assert shown == {"aws", "github", "oauth", "postgres", "vault"}
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "asked", "longest"),
+    [
+        ("static", {"secret": "it"}, 60, 60),
+        ("command", {"command": ["door"]}, 60, 3_600),
+        ("command", {"command": ["door"], "max_life_s": 120}, 60, 120),
+        (
+            "oauth",
+            {"token_url": "https://a.test/t", "client_id": "l", "secret": "it", "scopes": ["x"], "max_life_s": 600},
+            60,
+            600,
+        ),
+        (
+            "github",
+            {
+                "app_id": "1",
+                "installation_id": 1,
+                "key_secret": "it",
+                "owner": "o",
+                "repositories": ["r"],
+                "permissions": {"contents": "read"},
+            },
+            60,
+            3_600,
+        ),
+        (
+            "aws",
+            {
+                "role": "arn:aws:iam::123456789012:role/a",
+                "policy": {"Statement": [{"Effect": "Deny"}]},
+                "ambient": True,
+            },
+            60,
+            900,
+        ),
+        ("vault", {"url": "https://v.test", "path": "database/creds/r", "token_secret": "it"}, 60, 60),
+        (
+            "postgres",
+            {"host": "d.test", "database": "d", "user": "u", "password_secret": "it", "roles": ["r"]},
+            60,
+            2_592_000,
+        ),
+    ],
+)
+def test_each_says_how_long_what_it_made_may_live(
+    name: str, options: dict[str, object], asked: int, longest: int
+) -> None:
+    """Never shorter than asked: whoever got no answer looks for it so long."""
+    made = make(name, options, vault(), clock=Wall())
+    assert made.longest_s(asked) == longest >= asked
+
+
+@pytest.mark.parametrize(
+    ("provider", "grant", "person"),
+    [("oauth", "token_exchange", True), ("oauth", "", False), ("aws", "token_exchange", False)],
+)
+def test_who_acts_for_a_person(provider: str, grant: str, person: bool) -> None:
+    """A token exchange does; nothing else."""
+    assert providers.for_person(credential(provider, {"grant": grant} if grant else {})) is person

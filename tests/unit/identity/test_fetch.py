@@ -257,12 +257,14 @@ def test_a_handshake_that_crawls_is_cut() -> None:
     thread = threading.Thread(target=crawl)
     thread.start()
     begun = time.monotonic()
+    timer = threading.Timer(4, done.set)
+    timer.start()
     try:
         with pytest.raises(UpstreamError) as caught:
-            threading.Timer(4, done.set).start()
             fetch(f"https://127.0.0.1:{listener.getsockname()[1]}/", max_bytes=10, deadline_s=0.5)
     finally:
         took = time.monotonic() - begun
+        timer.cancel()
         done.set()
         thread.join()
         listener.close()
@@ -292,7 +294,22 @@ def test_many_addresses_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> N
     assert time.monotonic() - begun < 1.5
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "169.254.169.254", "10.0.0.1", "[fd00::1]", "[::ffff:10.0.0.1]", "0.0.0.0", "2130706433", "127.1", "a.localhost"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "169.254.169.254",
+        "10.0.0.1",
+        "[fd00::1]",
+        "[::ffff:10.0.0.1]",
+        "0.0.0.0",
+        "2130706433",
+        "127.1",
+        "a.localhost",
+    ],
+)
 def test_discovery_leads_to_no_inner_address(host: str) -> None:
     """One of several issuers cannot make this gateway knock at addresses of its own network."""
     document = {"issuer": "https://login.example", "jwks_uri": f"https://{host}:8443/keys"}

@@ -63,3 +63,13 @@ def test_a_proof_that_names_nobody_or_two_is_a_fault(text: str, message: str) ->
     _, noted = read(f"[[agents.deploy.proofs]]\n{text}\n")
     assert message in noted
     assert "agents.toml:" in noted
+
+
+def test_what_decisions_read_of_an_agent_holds_no_proof() -> None:
+    """A snapshot carries the agent: how it proves itself is for doors, and changes no digest of a decision."""
+    stated = '[[agents.deploy.proofs]]\nissuer = "ci"\nsubject = "repo:acme/shop"\n'
+    with_one, without = (read_toml("agents.toml", (HEAD + text).encode(), Problems()) for text in (stated, ""))
+    assert with_one
+    assert without
+    assert read_agents(with_one, Problems()).agents == read_agents(without, Problems()).agents
+    assert read_agents(with_one, Problems()).proofs

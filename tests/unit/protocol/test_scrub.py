@@ -160,3 +160,42 @@ def _every_way() -> None:
 def test_what_is_not_promised():
     """Transformed otherwise, it passes: the docstring says so."""
     assert not Scrubber([("t", SECRETS[0])]).tags(codecs.encode(SECRETS[0], "rot13").encode())
+
+
+def wrapped(text: str, width: int, end: str) -> str:
+    return end.join(text[i : i + width] for i in range(0, len(text), width))
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n    ", "\r\n\t"])
+@pytest.mark.parametrize("width", [5, 60, 64, 76])
+@pytest.mark.parametrize("before", [0, 1, 2, 50])
+def test_wrapped_lines_hide_nothing(end: str, width: int, before: int):
+    """Base64 and hex as MIME, PEM and YAML wrap them, in the middle of other bytes; what stands around it stays."""
+    secret = "sk-live-0123456789abcdef-and-quite-a-bit-more-of-it"
+    looking = Scrubber([("key", secret)])
+    for coded in (base64.b64encode(b"x" * before + secret.encode() + b"y" * 40).decode(), secret.encode().hex()):
+        said = json.dumps({"text": f"first line\n{wrapped(coded, width, end)}\nlast line"}).encode()
+        clean, tags = looking.scrub_json(said)
+        assert tags == {"key"}
+        text = json.loads(clean)["text"]
+        assert text.startswith("first line\n")
+        assert text.endswith("\nlast line")
+        assert "[credential key removed]" in text
+        assert not looking.tags(text.encode().translate(None, b"\r\n\t "))
+        assert looking.scrub_text(json.loads(said)["text"])[1] == {"key"}
+
+
+def test_a_build_that_does_not_unwrap_is_found_out(monkeypatch: pytest.MonkeyPatch):
+    """Control: with lines taken as they are the wrapped secret goes through."""
+    monkeypatch.setattr(scrub, "_BLANKS", b"")
+    secret = "sk-live-0123456789abcdef-and-quite-a-bit-more-of-it"
+    said = json.dumps(wrapped(base64.b64encode(secret.encode()).decode(), 20, "\n")).encode()
+    assert not Scrubber([("key", secret)]).tags_json(said)
+
+
+def test_many_lines_without_a_secret_stay_as_they_are():
+    """The same object, however many lines."""
+    said = json.dumps("\n".join(f"{n} words of a log" for n in range(10_000))).encode()
+    clean, tags = Scrubber([("key", "sk-live-0123456789abcdef")]).scrub_json(said)
+    assert clean is said
+    assert not tags

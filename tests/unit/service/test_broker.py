@@ -4,13 +4,17 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 
 import bundles
 from lending_world import FS, LENDS, TOKEN, WHERE, LendingWorld, refused, unanswered
+from lictor.model.action import ActionKind, ActionRequest, SealedArguments
 from lictor.model.containment import Restriction, Scope
 from lictor.model.errors import StoreError
+from lictor.model.ids import HumanId, RequestId
 from lictor.model.lease import LeaseStatus
+from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import (
     DecisionMade,
@@ -18,9 +22,11 @@ from lictor.model.record import (
     ExecutionStarted,
     LeaseAsked,
     LeaseGiven,
+    RequestReceived,
     decode_entry,
 )
 from lictor.policy.credentials import MAX_TTL_S
+from lictor.service.approve import Answer
 from lictor.service.broker import Broker
 from lictor.service.loan import CredentialRefusedError, Where
 
@@ -111,9 +117,9 @@ async def test_a_broker_without_single_flight_is_found_out():
     """Control: a build that looks, then asks, makes more than one."""
 
     class Careless(Broker):
-        async def _one(self, state, credential, where):
+        async def _one(self, state, credential, where, call=None):
             held = self._lent.get(self._of.get((state.task.id, f"{credential.server}/{credential.name}")))
-            return held if held is not None else await self._make(state, credential, where)
+            return held if held is not None else await self._make(state, credential, where, {})
 
     world = LendingWorld()
     world.broker, _ = world.process("inst_one", broker=Careless)
@@ -297,3 +303,158 @@ async def test_a_server_without_credentials_is_lent_nothing_and_nothing_ends():
     assert world.broker.alive(loan)
     assert "RequestReceived" not in world.kinds()
     assert world.broker.wants(FS)
+
+
+async def test_a_lease_whose_ask_was_not_answered_is_looked_for_as_long_as_it_may_live():
+    """The provider's own longest life counts, not how long we would have lent it."""
+    world = LendingWorld(TOKEN + "ttl_s = 60\n")
+    world.desk.longest = 3_600
+
+    async def lose(_: Any) -> None:
+        raise unanswered()
+
+    world.desk.after = lose
+    with pytest.raises(Exception, match="no answer"):
+        await world.lend(await world.task())
+    await world.settle()
+    world.desk.refuses_revoking = refused()
+    world.clock.advance(120_000)
+    await world.look()
+    assert world.lease().status is LeaseStatus.REVOKING
+    world.clock.set(bundles.NOW + 3_600_000 + 60_000)
+    world.reaper._tries.clear()
+    await world.look()
+    assert world.lease().status is LeaseStatus.EXPIRED
+
+
+async def test_what_lives_longer_is_lent_for_its_time_and_then_revoked():
+    """A provider that gives an hour for a minute: after the minute nobody has it, and it is ended at the provider."""
+    world = LendingWorld(TOKEN + "ttl_s = 60\n")
+    world.desk.life_s = 3_600
+    loan = await world.lend(await world.task())
+    assert loan.ends_ms == bundles.NOW + 60_000
+    world.clock.advance(59_000)
+    await world.look()
+    assert world.desk.live
+    assert world.broker.holds(loan)
+    world.clock.advance(1_000)
+    assert not world.broker.holds(loan)
+    await world.look()
+    assert not world.desk.live
+    assert world.lease().status is LeaseStatus.REVOKED
+
+
+async def test_a_lease_at_its_end_is_revoked_and_not_only_called_expired():
+    """What outlives its credential (an open session) is ended, so revoking is asked for at expiry too."""
+    world = LendingWorld(TOKEN + "ttl_s = 60\n")
+    await world.lend(await world.task())
+    world.clock.advance(90_000 + 60_000)
+    await world.look()
+    assert dict(world.desk.revokes) == {world.lease().id: 1}
+    assert world.lease().status is LeaseStatus.REVOKED
+
+
+async def test_an_older_lease_s_end_does_not_forget_the_younger_one():
+    """Replaced in its last tenth: when the old one ends, the task still has the new one, and no third is made."""
+    world = LendingWorld(TOKEN + "ttl_s = 100\n")
+    world.desk.life_s = 3_600
+    task = await world.task()
+    await world.lend(task)
+    world.clock.advance(91_000)
+    second = await world.lend(task)
+    world.clock.advance(10_000)
+    await world.look()
+    assert (await world.lend(task)).leases == second.leases
+    assert len(world.desk.made) == 2
+
+
+async def test_a_request_that_went_away_leaves_no_single_lease_behind():
+    """Cancelled while a credential for one call is made: nobody will give it back, so it ends by itself."""
+    world = LendingWorld(TOKEN + 'lease = "grant"\n')
+    going = asyncio.Event()
+
+    async def wait(_: Any) -> None:
+        await going.wait()
+
+    world.desk.before = wait
+    waiting = asyncio.ensure_future(world.lend(await world.task()))
+    while not world.desk.made:
+        await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    going.set()
+    async with asyncio.timeout(5):
+        while not world.lease().handle or world.broker.mine():
+            await asyncio.sleep(0)
+    await world.look()
+    assert not world.desk.live
+
+
+async def test_a_held_use_is_lent_once_somebody_said_yes():
+    """The very same use, approved: decided again, lent, and the approval is spent with it."""
+    policy = bundles.POLICY + LENDS.replace(
+        "resource);", 'resource)\nwhen { context has approval && context.approval.groups.contains("owner") };'
+    )
+    world = LendingWorld(policy=policy)
+    task = await world.task()
+    with pytest.raises(CredentialRefusedError) as refusal:
+        await world.lend(task)
+    hold = refusal.value.hold
+    assert hold is not None
+    answer = Answer(store=world.store, policy=world.policy, clock=world.clock, ids=world.ids, limits=Limits())
+    await answer.approve(hold.id, HumanId("os:bob"), hold.digest)
+    loan = await world.lend(task)
+    assert world.desk.live[loan.leases[0]]
+    with pytest.raises(CredentialRefusedError) as again:
+        await world.broker.lend(await world.task(), FS, WHERE)
+    assert again.value.reason is Reason.NEEDS_APPROVAL  # another task's use is another action
+
+
+NARROWED = (
+    TOKEN
+    + """lease = "grant"
+[credentials.token.narrow]
+team = "lamps"
+page = { argument = "/url" }
+host = { fact = "destination.host" }
+"""
+)
+
+
+async def test_values_come_from_the_sealed_arguments_and_their_facts():
+    """Literals, arguments and facts reach the provider and policy, under their names."""
+    world = LendingWorld(NARROWED)
+    task = await world.task()
+    await world.broker.lend(task, FS, WHERE, fetching(task, url="https://Example.ORG:443/a"))
+    (ask,) = world.desk.made
+    assert dict(ask.narrow) == {"team": "lamps", "page": "https://Example.ORG:443/a", "host": "example.org"}
+    (request,) = [record.request for record in records(world, RequestReceived)]
+    payload = world.store.payload(request)
+    assert payload is not None
+    told = msgspec.json.decode(payload.arguments)["narrow"]
+    assert told == ["host=example.org", "page=https://Example.ORG:443/a", "team=lamps"]
+
+
+@pytest.mark.parametrize("arguments", [None, {}, {"url": 7}, {"url": ""}, {"url": "javascript:1"}, {"url": "a" * 600}])
+async def test_a_call_that_does_not_say_what_it_is_about_is_lent_nothing(arguments: dict[str, Any] | None):
+    """No call at all, a missing argument, one of another type, too long, one that no fact follows from."""
+    world = LendingWorld(NARROWED)
+    task = await world.task()
+    with pytest.raises(CredentialRefusedError) as refusal:
+        await world.broker.lend(task, FS, WHERE, fetching(task, **arguments) if arguments is not None else None)
+    assert refusal.value.reason in {Reason.UNKNOWN_VALUE, Reason.UNKNOWN_DESTINATION}
+    assert not world.desk.made
+    assert "RequestReceived" not in world.kinds()
+
+
+def fetching(task: Any, **arguments: Any) -> ActionRequest:
+    return ActionRequest.make(
+        id=RequestId("req_1"),
+        kind=ActionKind.TOOL,
+        server=FS,
+        name="fetch",
+        arguments=SealedArguments.seal(arguments),
+        agent=task.task.agent,
+        human=task.task.human,
+        task=task.task.id,
+    )

@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from lictor.model.action import ActionRequest
 from lictor.model.errors import UpstreamError
 from lictor.model.ids import ServerName, TaskId
 from lictor.model.reasons import Reason
@@ -47,10 +48,13 @@ class Server:
     connect: Connect
     shared: bool = False
     connect_legacy: Connect | None = None
-    for_task: Callable[[TaskId, bool], Connect] | None = None
-    """(task, legacy) -> how this task is connected, with what it is lent; instead of the two above."""
+    for_task: Callable[[TaskId, bool, ActionRequest | None], Connect] | None = None
+    """(task, legacy, call) -> how this task is connected, with what it is lent; instead of the two above. `call`: the one call
+    that the connection is made for, where it is."""
     single: Callable[[], bool] = _never
     """Whether each request gets a connection of its own, because a credential is lent for one request only."""
+    by_call: Callable[[], bool] = _never
+    """Whether it is connected for calls alone, because a call says what a credential is narrowed to."""
 
 
 @dataclass(slots=True)
@@ -79,6 +83,14 @@ class Connections:
         """Whether all tasks use one connection to it."""
         return self._servers[server].shared
 
+    def single(self, server: ServerName) -> bool:
+        """Whether each request gets a connection of its own."""
+        return self._servers[server].single()
+
+    def by_call(self, server: ServerName) -> bool:
+        """Whether it is connected for calls alone: nothing but its pinned definitions can be listed."""
+        return self._servers[server].by_call()
+
     def live(self, server: ServerName, task: TaskId) -> Upstream | None:
         """The connection a task would be given now, if it stands."""
         slot = self._slots.get((server, None if self._servers[server].shared else task))
@@ -94,11 +106,13 @@ class Connections:
         *,
         legacy: bool = False,
         owner: Task | None = None,
+        call: ActionRequest | None = None,
     ) -> Upstream:
         """The connection for a task, started if need be, in the era of the client that came first (`legacy`).
 
         Args:
             owner: the task itself, so that its connection ends with it.
+            call: what it is made for, if the server gets a connection for each request.
 
         Raises:
             UpstreamError: it cannot be started (`effect_possible=False`), or there are too many connections.
@@ -112,7 +126,9 @@ class Connections:
         if self._closed:
             raise UpstreamError(Reason.UPSTREAM_DOWN, "the gateway is shutting down", effect_possible=False)
         if config.single():
-            return await self._single(_how(config, task, legacy=legacy), key, owner, capabilities, ask, notify)
+            return await self._single(
+                _how(config, task, legacy=legacy, call=call), key, owner, capabilities, ask, notify
+            )
         if slot is None:
             if len(self._slots) >= self._limit:
                 raise UpstreamError(Reason.OVERLOADED, "too many server connections are open", effect_possible=False)
@@ -194,7 +210,9 @@ class Connections:
     async def end_unusable(self, server: ServerName, task: TaskId) -> None:
         """End the connection of a task if it is of no use any more; one that has taken its place, or is being made, stays."""
         slot = self._slots.get((server, task))
-        if slot is not None and slot.upstream is not None and not slot.upstream.alive:
+        if slot is None or slot.lock.locked():
+            return  # it is being replaced at this moment, and ended by that
+        if slot.upstream is not None and not slot.upstream.alive:
             await self.drop(server, task, after_s=0.0)
 
     def tasks(self) -> frozenset[TaskId]:
@@ -212,7 +230,7 @@ class Connections:
         await asyncio.gather(*(upstream.close() for upstream in upstreams), return_exceptions=True)
 
 
-def _how(config: Server, task: TaskId, *, legacy: bool) -> Connect:
+def _how(config: Server, task: TaskId, *, legacy: bool, call: ActionRequest | None = None) -> Connect:
     if config.for_task is not None:
-        return config.for_task(task, legacy)
+        return config.for_task(task, legacy, call)
     return (config.connect_legacy or config.connect) if legacy else config.connect

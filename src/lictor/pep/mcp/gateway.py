@@ -24,7 +24,7 @@ from lictor.pep.mcp import answers
 from lictor.pep.mcp.connections import Connections
 from lictor.pep.mcp.features import SERVER_TO_CLIENT, client_capabilities, server_capabilities
 from lictor.pep.mcp.holding import INPUT_KEY, Holding, declined
-from lictor.pep.mcp.lists import LISTS, fetch_all, result_of, shown
+from lictor.pep.mcp.lists import LISTS, fetch_all, pinned_offer, result_of, shown
 from lictor.pep.mcp.naming import Naming
 from lictor.pep.mcp.seam import Answer, Caller, Channel, Era, Notify, Offer, Reply, Upstream
 from lictor.pep.mcp.underway import Stay, UnderWay
@@ -166,6 +166,8 @@ class Gateway:
         """What each reachable server said of itself; one that is down is left out, its things are refused when used."""
 
         async def offer_of(server: ServerName) -> Offer | None:
+            if self.connections.by_call(server):
+                return pinned_offer(self.offers, server)
             try:
                 return (await self._upstream(caller, server, channel)).offer
             except UpstreamError:
@@ -189,8 +191,8 @@ class Gateway:
         uris = [uri for uri in asked.get("resourceSubscriptions", []) if isinstance(uri, str)]
         streams = []
         for server, offer in (await self.offered(caller, channel)).items():
-            if offer.era is not Era.MODERN:
-                continue
+            if offer.era is not Era.MODERN or self.connections.single(server):
+                continue  # what is lent for one request does not last for a stream
             upstream = await self._upstream(caller, server, channel)
             visible = [uri for uri in uris if self.offers.visible(ActionKind.RESOURCE, server, uri, agent)]
             seen = [uri for uri in visible if await self._may_watch(caller, server, uri)]
@@ -282,6 +284,9 @@ class Gateway:
     async def _list(self, caller: Caller, method: str, channel: Channel) -> Answer:
         items: list[dict[str, Any]] = []
         for server in self.connections.servers:
+            if self.connections.by_call(server):
+                items += await self._pinned(caller, method, server)
+                continue
             try:
                 upstream = await self._upstream(caller, server, channel)
                 found = await fetch_all(upstream, method, self.limits)
@@ -294,13 +299,27 @@ class Gateway:
             items += shown(found, method, server, caller.task.task.agent, self.offers, self.naming)
         return Answer(result=result_of(method, items, caller.era))
 
+    async def _pinned(self, caller: Caller, method: str, server: ServerName) -> list[dict[str, Any]]:
+        """The list of a server that is connected for calls alone: what people looked at, until a call has shown otherwise."""
+        kind = LISTS[method][1]
+        items = self.offers.pins(kind, server)
+        if not self.offers.known(kind, server):
+            await self.offers.learn(kind, server, items)
+        return shown(items, method, server, caller.task.task.agent, self.offers, self.naming)
+
     async def _decided(self, flight: _Flight, method: str, params: dict[str, Any]) -> Answer:
         """Steps 2 to 9 for one action."""
         caller, channel = flight.caller, flight.channel
         call = self._normalise(flight, method, params)
         if call is None:
             return await self._nobodys(caller, method, params)
-        upstream = await self._upstream(caller, call.server, channel)
+        if self.connections.single(call.server):
+            stopped = await self._ahead(*self._reopened(call), channel)
+            if isinstance(stopped, Held):
+                return self._held(call, stopped)
+            if stopped is not None:
+                return self._refuse(caller, method, call.what, stopped)
+        upstream = await self._upstream(caller, call.server, channel, call.request)
         await self._learn_all(call.server, upstream)
         hint, call = self._reopened(call)
         outcome = await self._authorized(call, hint, upstream, channel)
@@ -385,19 +404,33 @@ class Gateway:
         state = self.holding.reopen(call.caller, call.request, call.params["requestState"])
         return state.hold, replace(call, upstream_state=state.upstream, asked=state.asked)
 
+    async def _ahead(self, hint: HoldId | None, call: _Call, channel: Channel) -> Held | Refused | None:
+        """Decide before a server is connected for this call alone: nothing is lent for what would be denied or held.
+
+        The pinned definition stands for what the server will say; that it says so is found out before the decision that counts.
+        """
+        pinned = self.offers.pin(call.request.kind, call.server, call.request.name)
+        stopped = await self.authorize.ahead(call.request, definition=pinned, hint=hint)
+        if not isinstance(stopped, Held) or not await self._waited(call, stopped, hint, channel):
+            return stopped
+        again = msgspec.structs.replace(call.request, id=RequestId(self.ids.new("req")))
+        return await self.authorize.ahead(again, definition=pinned, hint=stopped.hold.id)
+
+    async def _waited(self, call: _Call, held: Held, hint: HoldId | None, channel: Channel) -> bool:
+        """Whether people were waited for, by whatever way there is to ask."""
+        if hint is not None:
+            return not declined(call.params) and await self.holding.answered(held.hold)
+        if self.holding.can_elicit(call.caller, channel):
+            return await self.holding.elicit(channel, held.hold, call.what)
+        return not self.holding.can_round_trip(call.caller) and await self.holding.answered(held.hold)
+
     async def _authorized(self, call: _Call, hint: HoldId | None, upstream: Upstream, channel: Channel) -> Outcome:
         """Decide; where the client can be asked in the same call, ask once and decide again."""
         definition = self.offers.definition(call.request.kind, call.server, call.request.name, upstream)
         outcome = await self.authorize(call.request, definition=definition, hint=hint)
         if not isinstance(outcome, Held):
             return outcome
-        if hint is not None:
-            waited = not declined(call.params) and await self.holding.answered(outcome.hold)
-        elif self.holding.can_elicit(call.caller, channel):
-            waited = await self.holding.elicit(channel, outcome.hold, call.what)
-        else:
-            waited = not self.holding.can_round_trip(call.caller) and await self.holding.answered(outcome.hold)
-        if not waited:
+        if not await self._waited(call, outcome, hint, channel):
             return outcome
         # A person took their time: what the server offers now counts, not what it offered when they were asked (TOOL-01).
         self._learned.pop(upstream, None)
@@ -550,7 +583,10 @@ class Gateway:
         own = (msgspec.json.encode(answered),) if answered else ()
         return own + tuple(said for flight in self._flights.get(call.request.task, ()) for said in flight.said)
 
-    async def _upstream(self, caller: Caller, server: ServerName, channel: Channel) -> Upstream:
+    async def _upstream(
+        self, caller: Caller, server: ServerName, channel: Channel, call: ActionRequest | None = None
+    ) -> Upstream:
+        """`call`: what it is wanted for, of which it is known that it would be granted."""
         task = caller.task.task
         live = self.connections.live(server, task.id)
         if live is not None:
@@ -576,6 +612,7 @@ class Gateway:
             self._notices(server, task.id, channel),
             legacy=caller.era is Era.LEGACY,
             owner=task,
+            call=call,
         )
 
     def _notices(self, server: ServerName, task: TaskId, channel: Channel | None) -> Notify:

@@ -7,16 +7,39 @@ failures. Refuses to know transports, policy and who lends.
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from lictor.model.errors import CallerError, UpstreamError
+from lictor.model.reasons import Reason
 from lictor.pep.mcp.seam import Ask, Cleaner, Notify, Offer, Reply, Upstream
 
-RETIRE_S = 120.0
-"""A connection whose credential has been replaced ends what is under way on it, for at most so long."""
 _REFUSED = -32600
+
+
+def _nothing() -> None:
+    """What was lent for good is not given back."""
+
+
+def _endless() -> float | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On which terms a connection has what was lent for it.
+
+    Attributes:
+        usable: whether something new may be begun on it.
+        left_s: seconds until what is under way on it has to be over; None: nothing was lent, so nothing ends.
+        done: gives back what was lent for this connection alone.
+    """
+
+    usable: Callable[[], bool]
+    left_s: Callable[[], float | None] = _endless
+    done: Callable[[], None] = _nothing
 
 
 class LentUpstream:
@@ -24,22 +47,17 @@ class LentUpstream:
 
     Attributes:
         offer: what the server said of itself, cleaned.
+        on_closed: told when it is ended, by whomever.
     """
 
-    def __init__(
-        self,
-        inner: Upstream,
-        offer: Offer,
-        cleaner: Cleaner,
-        usable: Callable[[], bool],
-        done: Callable[[], None],
-    ) -> None:
-        """Use `lent`."""
+    def __init__(self, inner: Upstream, offer: Offer, cleaner: Cleaner, terms: Terms) -> None:
+        """Around a connection that stands."""
         self._inner = inner
         self.offer = offer
         self._cleaner = cleaner
-        self._usable = usable
-        self._done = done
+        self._terms = terms
+        self.on_closed: Callable[[], None] = _nothing
+        self._ended = False
         self._under_way = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -57,11 +75,17 @@ class LentUpstream:
         progress: bool = False,
         header_params: dict[str, tuple[str, ...]] | None = None,
     ) -> Reply:
-        """See `seam.Upstream.request`.
+        """See `seam.Upstream.request`. It takes no longer than what was lent for it lives.
 
         Raises:
+            UpstreamError: besides: what was lent has ended.
             StoreError: the reply held a secret, and that cannot be recorded.
         """
+        left_s = self._terms.left_s()
+        if left_s is not None and left_s <= 0:
+            raise UpstreamError(
+                Reason.UPSTREAM_DOWN, "what was lent for this connection has ended", effect_possible=False
+            )
         self._under_way += 1
         self._idle.clear()
         try:
@@ -70,7 +94,7 @@ class LentUpstream:
                 params,
                 sealed_arguments=sealed_arguments,
                 client_capabilities=client_capabilities,
-                timeout_s=timeout_s,
+                timeout_s=timeout_s if left_s is None else min(timeout_s, left_s),
                 notify=clean_notify(notify, self._cleaner) if notify is not None else None,
                 progress=progress,
                 header_params=header_params,
@@ -100,17 +124,28 @@ class LentUpstream:
     @property
     def alive(self) -> bool:
         """Whether a request may still be tried, with what was lent for it."""
-        return self._inner.alive and self._usable()
+        return not self._ended and self._inner.alive and self._terms.usable()
 
     async def close(self) -> None:
         """See `seam.Upstream.close`; what was lent for it alone is given back."""
-        self._done()
+        self._end()
         await self._inner.close()
 
     async def abort(self) -> None:
         """See `seam.Upstream.abort`."""
-        self._done()
+        self._end()
         await self._inner.abort()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._terms.done()
+            self.on_closed()
+
+    async def cut(self) -> None:
+        """What was lent for it has ended: it is ended at once, unless it is being closed already."""
+        if not self._ended:
+            await self.abort()
 
     def strike(self) -> None:
         """See `seam.Upstream.strike`."""
@@ -124,9 +159,10 @@ class LentUpstream:
             self._retiring = asyncio.get_running_loop().create_task(self._retire())
 
     async def _retire(self) -> None:
+        """Until it is idle, and no longer than its lease lives; one that ends before its time is `cut`."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._idle.wait(), RETIRE_S)
-        await self.close()
+            await asyncio.wait_for(self._idle.wait(), self._terms.left_s())
+        await (self.abort() if self._under_way else self.close())
 
 
 def clean_notify(notify: Notify, cleaner: Cleaner) -> Notify:

@@ -10,7 +10,7 @@ from lictor.model.ids import AgentId, ServerName
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.pep.mcp.naming import Naming
-from lictor.pep.mcp.seam import Era, Upstream
+from lictor.pep.mcp.seam import LEGACY_VERSION, Era, Offer, Upstream
 from lictor.service.offers import Offers
 
 LISTS: Final = {
@@ -51,9 +51,11 @@ async def fetch_all(upstream: Upstream, method: str, limits: Limits) -> list[dic
             raise UpstreamError(Reason.UPSTREAM_INVALID, f"{method} gave no list", effect_possible=False)
         items.extend(found)
         cursor = page.get("nextCursor")
+        if len(items) > limits.list_items:
+            break
         if cursor is None:
             return items
-        if not isinstance(cursor, str) or len(items) > limits.list_items:
+        if not isinstance(cursor, str):
             break
     raise UpstreamError(Reason.UPSTREAM_TOO_LARGE, f"{method} does not end", effect_possible=False)
 
@@ -78,6 +80,13 @@ def shown(
         for item in items
         if isinstance(item.get("name"), str) and offers.visible(kind, server, item["name"], agent)
     ]
+
+
+def pinned_offer(offers: Offers, server: ServerName) -> Offer:
+    """What is known of a server that is connected for calls alone: that it has what people looked at."""
+    kinds = (("tools", ActionKind.TOOL), ("prompts", ActionKind.PROMPT))
+    has: dict[str, Any] = {name: {} for name, kind in kinds if offers.pins(kind, server)}
+    return Offer(era=Era.LEGACY, version=LEGACY_VERSION, capabilities=has, server_info={})
 
 
 def _fixed(template: dict[str, Any]) -> str:

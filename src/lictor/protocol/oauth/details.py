@@ -4,9 +4,10 @@ A client that can only send `scope` says `task:<id>` instead; it means the same.
 """
 
 import re
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from lictor.model.errors import CallerError
 from lictor.model.limits import Limits
@@ -20,6 +21,12 @@ _TASK: Final = re.compile(r"task_[A-Za-z0-9_-]{8,80}", re.ASCII)
 _SCOPE: Final = "task:"
 
 
+_Amount = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+_Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$")]
+_Name = Annotated[str, Meta(max_length=64)]
+_Values = Annotated[tuple[Annotated[str, Meta(min_length=1, max_length=2_000)], ...], Meta(max_length=10)]
+
+
 class Existing(msgspec.Struct, frozen=True):
     """A task that somebody has opened already."""
 
@@ -27,22 +34,22 @@ class Existing(msgspec.Struct, frozen=True):
 
 
 class NewTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A task to open, or a child to open under one."""
+    """A task to open, or a child to open under one. Bounded like the same members at the task API."""
 
     type: str
-    purpose: str = ""
+    purpose: _Name = ""
     """Of the declared list; a child has its parent's, and names none."""
-    human: str = ""
+    human: Annotated[str, Meta(max_length=200)] = ""
     """On whose behalf; only an application says it: a person opens a task for nobody else."""
     text: str = ""
     """What the person asked for; for a child: what it is asked to do."""
-    ttl_s: int = 0
+    ttl_s: Annotated[int, Meta(ge=0, le=31 * 86_400)] = 0
     """Seconds; 0: the settings' `task_ttl_s`, and no longer than a parent has left."""
-    calls: int = 0
+    calls: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     """0: the default budget, and no more than a parent has left."""
-    value: dict[str, int] = {}
+    value: Annotated[dict[_Currency, _Amount], Meta(max_length=50)] = {}
     """Minor units by currency."""
-    declared: dict[str, tuple[str, ...]] = {}
+    declared: Annotated[dict[_Name, _Values], Meta(max_length=50)] = {}
     """Values that whoever opens the task vouches for, by name."""
 
 

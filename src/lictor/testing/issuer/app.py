@@ -230,7 +230,7 @@ class _Web:
     async def register(self, request: Request) -> Response:
         """RFC 7591; everybody is a public client."""
         try:
-            wished = json.loads(await request.body())
+            wished = json.loads(await _body(request))
             uris = tuple(wished["redirect_uris"])
             client = self._state.register(str(wished.get("client_name", "a client")), uris)
         except (ValueError, TypeError, KeyError, AttributeError, CallerError) as error:
@@ -283,12 +283,16 @@ def _once(request: Request) -> dict[str, str]:
 
 
 async def _form(request: Request) -> dict[str, str]:
+    return read_form(await _body(request))
+
+
+async def _body(request: Request) -> bytes:
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BYTES:
-            refuse("invalid_request", f"a form has at most {MAX_BYTES} bytes")
-    return read_form(body)
+            refuse("invalid_request", f"a request has at most {MAX_BYTES} bytes")
+    return body
 
 
 def _page(title: str, body: str, status: int = 200) -> HTMLResponse:
