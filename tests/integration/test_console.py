@@ -236,8 +236,8 @@ async def test_a_denied_call_stays_denied(house: Gate, token: str) -> None:
 async def test_looking_changes_nothing(house: Gate, token: str) -> None:
     """A GET of any page, with whatever in its query, writes no record and answers no hold (BIND-18)."""
     asked = await house.hold(token, "looked.txt")
-    before = await house.records()
     async with house.page(ME) as page:
+        before = await house.records()  # that somebody signed in is one
         for path in ("/", "/?answer=approve", "/login", "/healthz"):
             await page.goto(house.served.base + path)
         await page.goto(f"{asked.url}?answer=approve&csrf=x&digest=y")
