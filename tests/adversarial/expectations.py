@@ -36,9 +36,7 @@ ALIASES: Final[dict[str, tuple[frozenset[Reason], str]]] = {
         "which addresses may be reached is said by policy, in a forbid on the facts of the destination",
     ),
     "registry_state": (
-        frozenset(
-            {Reason.UNKNOWN_AGENT, Reason.AGENT_INACTIVE, Reason.AGENT_NO_OWNER, Reason.AGENT_REVIEW_OVERDUE}
-        ),
+        frozenset({Reason.UNKNOWN_AGENT, Reason.AGENT_INACTIVE, Reason.AGENT_NO_OWNER, Reason.AGENT_REVIEW_OVERDUE}),
         "one code for each state of the registry: not in it, out of service, nobody's, not looked at in time",
     ),
     "approval_unavailable": (

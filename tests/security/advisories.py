@@ -13,11 +13,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pip_audit
+
 import svids
 from security.now import lasting
 
 ROOT = Path(__file__).parents[2]
 AUDIT = ROOT / "scripts" / "audit"
+SOURCE = Path(pip_audit.__file__).parent / "_service" / "pypi.py"
+INDEX = re.search(r'f"https://([a-z.]+)/', SOURCE.read_text("utf-8"))[1]  # type: ignore[index] - none: the import fails, loudly
+"""The host that pip-audit asks; it cannot be configured."""
 _PATH = re.compile(rb"GET /pypi/([^/ ]+)/([^/ ]+)/json ")
 
 
@@ -46,8 +51,8 @@ class Index:
 
 @contextlib.contextmanager
 def served(index: Index, folder: Path) -> Iterator[dict[str, str]]:
-    """The environment of a process for which pypi.org is the imitation."""
-    made = svids.issue(dns=["pypi.org"], **lasting())
+    """The environment of a process for which the index is the imitation."""
+    made = svids.issue(dns=[INDEX], **lasting())
     (folder / "index.pem").write_bytes(made.key_pem + made.pem)
     (folder / "ca.pem").write_bytes(made.pem)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -58,7 +63,7 @@ def served(index: Index, folder: Path) -> Iterator[dict[str, str]]:
             first = self.rfile.readline()
             while self.rfile.readline() not in {b"\r\n", b""}:
                 pass
-            if not first.startswith(b"CONNECT pypi.org:443 "):
+            if not first.startswith(f"CONNECT {INDEX}:443 ".encode()):
                 self.wfile.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
                 return
             self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")

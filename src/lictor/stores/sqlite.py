@@ -145,7 +145,10 @@ class SqliteStore(StateReads):
         return [row.body.started for row in rows if isinstance(row.body, Execution)]
 
     def leases(self, *, live_only: bool = True) -> Sequence[Lease]:
-        """See `RecordStore.leases`. What lives is found by its task's row, so that it costs the same after a million that are over."""
+        """See `RecordStore.leases`.
+
+        What lives is found by its task's row, so that it costs the same after a million that are over.
+        """
         if live_only:
             scopes = self._list(f"{_SELECT_LIST} kind = 'leases'")
             ids = [one for row in scopes if isinstance(row.body, Live) for one in row.body.ids]
