@@ -73,6 +73,8 @@ RETRY_EVERY_S = 10.0
 """A bundle that could not be put in force is tried again so often, also when no file changes: the fault may have been ours."""
 SWEEP_EVERY_S = 2.0
 DRAIN_WITHIN_S = 10.0
+CALM_S = 0.5
+"""The newest state was confirmed so lately: some looks of `Revoke`, so the store answers."""
 KEEP_TIME_MS = 30_000
 """The latest time is kept so often: a disk that sleeps is woken no oftener."""
 
@@ -312,6 +314,7 @@ class Runtime:
             ended=self.gate.ended,
             check_sent=self.lending.leaks.check_sent,
         )
+        self.lending.reaper.calm = lambda: self.guard.age_s < CALM_S
         self.revoke = Revoke(
             probe=probe_of(house),
             guard=self.guard,

@@ -51,6 +51,7 @@ class Guard:
         self._mark_ms = mark_ms
         self._base: tuple[int, float] | None = None
         self._stepped: tuple[int, float] | None = None
+        self._refused = ""
         self.armed = False
 
     @property
@@ -96,6 +97,12 @@ class Guard:
             return error.message
         return ""
 
+    def to_tell(self) -> str:
+        """Why nothing passes now, or did not pass since this was asked last: a glitch of the clock is over soon, and was one."""
+        now = self.fault()
+        refused, self._refused = self._refused, ""
+        return now or refused
+
     def check(self) -> None:
         """Pass, or refuse.
 
@@ -112,6 +119,7 @@ class Guard:
             )
         fault = self._time_fault()
         if fault:
+            self._refused = fault
             raise StoreError(Reason.CLOCK_UNSOUND, fault, remedy="set the machine's clock right")
 
     def _time_fault(self) -> str:

@@ -27,6 +27,7 @@ from lictor.service.subjects import Subjects
 
 TICK_S: Final = 1.0
 """Between two looks at what lives: a revoked task's lease is asked back within a second."""
+REST_S: Final = 30.0
 FIRST_PAUSE_S: Final = 1.0
 LAST_PAUSE_S: Final = 60.0
 """Pauses between tries double from the first to the last: a provider that is down is not mended by asking faster."""
@@ -97,12 +98,16 @@ class Reaper:
         self._on_ended = on_ended
         self._tries: dict[LeaseId, _Try] = {}
         self._said = ""
+        self.calm: Callable[[], bool] = lambda: True
+        """Whether the store was just seen to answer: one that hangs would hang the event loop with us."""
+        self._rest_until = 0.0
 
     async def run(self) -> None:
         """Look, end, revoke; for ever. No fault ends it."""
         while True:
             try:
-                await self.tick()
+                if self.calm() and not self._rests():
+                    await self.tick()
                 self._said = ""
             except Exception as error:  # noqa: BLE001 - the next lease must still be ended
                 text = f"{type(error).__name__}: {error}" if not isinstance(error, LictorError) else str(error)
@@ -110,6 +115,16 @@ class Reaper:
                     self._say(f"leases cannot be looked after, and are tried again: {text}")
                 self._said = text
             await asyncio.sleep(TICK_S)
+
+    def _rests(self) -> bool:
+        """Where nothing can be lent and nothing is on loan here, what dead processes left is looked for now and then."""
+        now = asyncio.get_running_loop().time()
+        if self._broker.mine() or self._broker.asking or self._tries or self._policy.current().credentials:
+            return False
+        if now < self._rest_until:
+            return True
+        self._rest_until = now + REST_S
+        return False
 
     async def stopped(self, task: TaskId, reason: Reason) -> None:
         """A task lost its authority here: its leases begin to end now, not at the next look."""

@@ -171,7 +171,7 @@ class Revoke:
                 for one in tuple(self._stops.under_way()):
                     if not one.waits:
                         self._stops.stop(one, Reason.STATE_UNCONFIRMED)
-            self._alert(self._guard.fault())
+            self._alert(self._guard.to_tell())
             await asyncio.sleep(MIND_S)
 
     def _asked(self) -> frozenset[TaskId]:
