@@ -1,0 +1,142 @@
+"""What goes on beside the calls: policy kept fresh, ended tasks swept, the latest time kept. No fault ends it.
+
+Refuses to know HTTP and credentials.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
+from lictor.app.house import House
+from lictor.model.errors import LictorError
+from lictor.model.ids import TaskId
+from lictor.model.task import TaskStatus
+from lictor.pep.mcp.connections import Connections
+from lictor.service.guard import Guard
+from lictor.stores.clock import write_mark
+
+RELOAD_EVERY_S = 1.0
+RETRY_EVERY_S = 10.0
+"""A bundle that could not be put in force is tried again so often, also when no file changes: the fault may have been ours."""
+SWEEP_EVERY_S = 2.0
+POLL_S = 0.02
+"""How late it is noticed that the newest state was confirmed."""
+KEEP_TIME_MS = 30_000
+"""The latest time is kept so often: a disk that sleeps is woken no oftener."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Reload:
+    """Loads the bundle again when its files change; a broken one is reported and the last good one stays (POLE-09)."""
+
+    house: House
+    every_s: float = RELOAD_EVERY_S
+    retry_s: float = RETRY_EVERY_S
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        loop, said = asyncio.get_running_loop(), ""
+        retry_at = 0.0 if self.house.waits else math.inf
+        while True:
+            await asyncio.sleep(self.every_s)
+            try:
+                if not self.house.folder.changed() and loop.time() < retry_at:
+                    continue
+                bundle = await asyncio.to_thread(self.house.folder.load)
+                if await self.house.activate(bundle):
+                    self.house.say(f"bundle {bundle.revision[:19]} is in force")
+                retry_at, said = math.inf, ""
+            except Exception as error:  # noqa: BLE001 - a stricter policy must arrive, whatever went wrong before
+                # The folder counts as read now, and a full disk or a slow guard says nothing about what is in it.
+                retry_at = loop.time() + self.retry_s
+                text = str(error) if isinstance(error, LictorError) else f"defect: {type(error).__name__}: {error}"
+                if text != said:
+                    self.house.say(f"bundle refused, the last good one stays in force: {text}")
+                said = text
+
+
+@dataclass(slots=True, kw_only=True)
+class Sweep:
+    """Closes what ended tasks held; keeps the newest checkpoint and the latest time outside the log."""
+
+    house: House
+    connections: Connections
+    guard: Guard
+    every_s: float = SWEEP_EVERY_S
+    _kept_ms: int = field(default=0, init=False)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        said = ""
+        while True:
+            await asyncio.sleep(self.every_s)
+            if not await self._confirmed():
+                continue
+            try:
+                await self._once()
+                said = ""
+            except Exception as error:  # noqa: BLE001 - the next task that ends must still lose its servers
+                text = f"{type(error).__name__}: {error}"
+                if text != said:
+                    self.house.say(f"the sweep failed, and goes on: {text}")
+                said = text
+
+    def keep(self) -> None:
+        """Keep the newest checkpoint and the latest time, for the next start and for whoever verifies."""
+        self._keep_time()
+        self._keep_checkpoint()
+
+    async def _confirmed(self) -> bool:
+        """Wait until the newest state is confirmed once more: a store that hangs would hang the event loop.
+
+        That it answered a second ago says too little: what hangs since then keeps everything else here waiting for it.
+        """
+        age = self.guard.age_s
+        while self.guard.fresh:
+            await asyncio.sleep(POLL_S)
+            if self.guard.age_s <= age:
+                return True
+            age = self.guard.age_s
+        return False
+
+    async def _once(self) -> None:
+        now = self.house.clock.now_ms()
+        # What is read is read in one go: while a server is ended, the store may begin to hang.
+        dead = [task for task in self.connections.tasks() if not self._alive(task, now)]
+        try:
+            self._keep_checkpoint()
+        finally:
+            for task in dead:
+                await self.connections.end_task(task)
+        if self.guard.mark_ms - self._kept_ms >= KEEP_TIME_MS:
+            self._keep_time()
+
+    def _alive(self, task: TaskId, now_ms: int) -> bool:
+        state = self.house.store.task(task)
+        return state is not None and state.status is TaskStatus.OPEN and now_ms < state.task.expires_at_ms
+
+    def _keep_checkpoint(self) -> None:
+        self.house.keys.write_anchor(self.house.store.newest_checkpoint())
+
+    def _keep_time(self) -> None:
+        """One that cannot be kept leaves the newest record."""
+        self._kept_ms = self.guard.mark_ms
+        with contextlib.suppress(OSError):
+            write_mark(self.house.state, self._kept_ms)
+
+
+async def to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do something whole, though a signal cancels the caller meanwhile; the cancellation is honoured afterwards."""
+    job = asyncio.ensure_future(work)
+    cancelled = False
+    while not job.done():
+        try:
+            await asyncio.shield(job)
+        except asyncio.CancelledError:
+            cancelled = True
+    job.result()
+    if cancelled:
+        raise asyncio.CancelledError
