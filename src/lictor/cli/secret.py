@@ -77,8 +77,8 @@ def _remove(args: argparse.Namespace) -> int:
 
 def _rotate(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path
+    from lictor.app.safekeeping import master_of
     from lictor.config import read_settings
-    from lictor.lending import master_of
 
     path = bundle_path(args.bundle)
     settings = read_settings(path)
@@ -105,8 +105,8 @@ def _rotate(args: argparse.Namespace) -> int:
 
 def _safe(args: argparse.Namespace) -> "Sealed":
     from lictor.app import bundle_path
+    from lictor.app.safekeeping import sealed
     from lictor.config import read_settings
-    from lictor.lending import sealed
     from lictor.stores.private import private_folder
 
     path = bundle_path(args.bundle)

@@ -54,8 +54,8 @@ def _apply(plan: wrapping.Plan, bundle: Path) -> None:
 
 
 def _lift(plan: wrapping.Plan, bundle: Path) -> None:
+    from lictor.app.safekeeping import sealed
     from lictor.config import load_settings, read_settings
-    from lictor.lending import sealed
     from lictor.policy.compile import parse_guarded
     from lictor.policy.load import load_bundle
     from lictor.stores.bundle_folder import BundleFolder

@@ -24,6 +24,7 @@ _NEXT: Final = {
     Reason.APPROVAL_DENIED: "a person refused this call; do not repeat it in this task",
     Reason.APPROVAL_TIMEOUT: "nobody answered in time; call again to ask once more",
     Reason.APPROVAL_EXPIRED: "the approval was not used in time; call again to ask once more",
+    Reason.PRECONDITION_CHANGED: "something changed since a person looked; call again to ask once more",
     Reason.APPROVAL_RATE: "too many calls wait for people; wait a minute and ask for less",
     Reason.APPROVAL_USED: "an approval works once; a further call needs its own",
     Reason.TOOL_CHANGED: "the tool changed since it was reviewed; a person has to look at it first",

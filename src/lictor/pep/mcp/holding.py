@@ -20,7 +20,7 @@ from lictor.pep.mcp.state import RequestState, StateSeal
 from lictor.ports import Clock, RecordStore
 
 INPUT_KEY: Final = "lictor_approval"
-POLL_S: Final = 0.2
+POLL_S: Final = 0.05
 
 
 class Holding:

@@ -27,7 +27,6 @@ DISCOVER_TTL_MS: Final = 60_000
 """How long a client may believe a discovery: as long as a server's lists are believed."""
 
 INITIALIZE: Final = "initialize"
-INITIALIZED: Final = "notifications/initialized"
 CANCELLED: Final = "notifications/cancelled"
 DISCOVER: Final = "server/discover"
 LISTEN: Final = "subscriptions/listen"

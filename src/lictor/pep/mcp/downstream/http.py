@@ -320,7 +320,7 @@ class _Endpoint:
         if found is None:
             return {}
         try:
-            return self._gateway._header_params(*found) or {}  # noqa: SLF001 - no public name for it yet
+            return self._gateway.definitions.header_params(*found) or {}
         except UpstreamError:
             return {}  # the definition itself is unusable: the gateway refuses the call
 

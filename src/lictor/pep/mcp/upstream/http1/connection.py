@@ -44,11 +44,6 @@ class Connection(asyncio.Protocol):
 
     # -- for the pool ------------------------------------------------------------------------------------------------------
 
-    @property
-    def busy(self) -> bool:
-        """Whether an exchange is under way."""
-        return self._response is not None
-
     def usable(self) -> bool:
         """Whether a request may be written: nothing was said since the last one, not even a goodbye.
 
