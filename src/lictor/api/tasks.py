@@ -4,7 +4,7 @@ Somebody else's task is not there: the answer is that of an id nobody has (ISOL-
 policy: it calls use cases.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,10 +24,11 @@ from lictor.policy.contracts import contract_from
 from lictor.ports import Clock, RecordStore
 from lictor.service.contract import Contracts
 from lictor.service.delegate import Delegate
-from lictor.service.opening import Open, OpeningRefusedError
+from lictor.service.opening import Open
 from lictor.service.policy import PolicyInForce
+from lictor.service.prospect import OpeningRefusedError
 from lictor.service.story import page_of
-from lictor.service.tasks import Tasks, Wish
+from lictor.service.tasks import Opened, Tasks, Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,8 +140,12 @@ class _TaskRoutes:
             contract=self._contract(body.contract, _source(call.caller)),
             bearer=body.bearer,
         )
+        return await self._made(self._desk.open(call.caller.opener, wish, audience=self._desk.audience, key=call.key))
+
+    async def _made(self, opening: Awaitable[Opened]) -> Reply:
+        """A new task, or the one that was opened with the same key."""
         try:
-            opened = await self._desk.open(call.caller.opener, wish, audience=self._desk.audience, key=call.key)
+            opened = await opening
         except OpeningRefusedError as refused:
             raise Turned(403, refused.reason, f"{refused.message}: {refused.request}", remedy=refused.remedy) from None
         state = self._desk.store.task(opened.task.id) or TaskState(task=opened.task)
@@ -200,7 +205,7 @@ class _TaskRoutes:
         state = self._own(call)
         if state.status is not TaskStatus.OPEN:
             raise CallerError(Reason.TASK_CLOSED, "the task is closed")
-        opened = await self._desk.delegate(
+        opening = self._desk.delegate(
             state.task.id,
             agent=AgentId(body.agent),
             ttl_s=body.ttl_s,
@@ -209,10 +214,9 @@ class _TaskRoutes:
             text=body.text,
             contract=self._contract(body.contract, ContractSource.DRAFTED),
             key=call.key,
+            opener=call.caller.opener,
         )
-        child = self._desk.store.task(opened.task.id) or TaskState(task=opened.task)
-        value = _opened(opened.task, _status(child, self._desk.clock.now_ms()), opened.token, repeated=opened.repeated)
-        return Reply(value=value, status=200 if opened.repeated else 201, headers=_at(opened.task.id))
+        return await self._made(opening)
 
     async def contract(self, call: Call) -> Reply:
         """Bind it, or confirm what it is bound to."""

@@ -35,9 +35,9 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Opener(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Who asks for a task: never an agent."""
+    """Who asks for a task. An agent can ask for a part of its own only, for an agent that its registry entry names."""
 
-    kind: Literal["person", "application", "operator"]
+    kind: Literal["person", "application", "operator", "agent"]
     """`operator`: somebody with access to the state folder, through the command line."""
     name: str
     groups: tuple[str, ...] = ()

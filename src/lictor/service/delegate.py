@@ -2,7 +2,8 @@
 
 The caller proves that it holds the parent; which agents may receive anything at all is the registry's word
 (`delegates_to`). Budget, expiry, human and chain are checked again inside the commit (`lifecycle.bounds`), where two children
-opened at once cannot both take the last of it (DELG-01, 02, 05, 07).
+opened at once cannot both take the last of it (DELG-01, 02, 05, 07). Between the two, policy decides the opening for every
+agent of the chain, as it decides any other (`prospect`): labels, signals and restrictions of the tree count.
 """
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from lictor.model.canonical import sha256_digest
 from lictor.model.contract import Contract, ContractSource
 from lictor.model.errors import CallerError, ConflictError
+from lictor.model.identity import Opener
 from lictor.model.ids import AgentId, RequestId, TaskId
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
@@ -17,9 +19,10 @@ from lictor.model.record import TaskOpened
 from lictor.model.task import Budget, Task, TaskState, TaskStatus
 from lictor.pdp.contract import within
 from lictor.pdp.decide import Pdp
-from lictor.ports import Batch, Clock, Ids, Payload, RecordStore
+from lictor.ports import Clock, Ids, Payload, RecordStore
 from lictor.service.approve import secret_digest
 from lictor.service.policy import PolicyInForce
+from lictor.service.prospect import Prospects
 from lictor.service.registered import check_registered_agent
 from lictor.service.repeating import asked_digest, key_digest, repeated
 from lictor.service.tasks import Opened
@@ -34,6 +37,7 @@ class Delegate:
         self._clock = clock
         self._ids = ids
         self._limits = limits
+        self._prospects = Prospects(store=store, policy=policy, ids=ids, limits=limits)
 
     async def __call__(
         self,
@@ -46,6 +50,7 @@ class Delegate:
         text: str = "",
         contract: Contract | None = None,
         key: str = "",
+        opener: Opener | None = None,
     ) -> Opened:
         """Open a child task and its token.
 
@@ -55,20 +60,23 @@ class Delegate:
             contract: what the child may do; every contract above it has to cover it. Whoever holds the parent wrote it, an
                 agent as a rule: it restricts like any other, and is evidence of nothing until the person confirms it.
             key: an idempotency key of the caller's choice (`repeating`); one belongs to `by` and to the parent.
+            opener: the person or application that asks, with a credential of its own; None: whoever holds the parent's token,
+                which is its agent as far as policy is told.
 
         Raises:
+            OpeningRefusedError: policy says no, for an agent of the chain; that is recorded.
             CallerError: `delegation`, `unknown_task`, `unknown_agent`, `budget_calls`, `key_reused`.
             ConflictError: `delegation`: the parent has less left than asked for, at the moment of the commit.
         """
         if not key:
-            return await self._open(parent, agent, ttl_s, budget, by, text, contract, ("", ""))
+            return await self._open(parent, agent, ttl_s, budget, by, text, contract, ("", ""), opener)
         told = key_digest("delegate", by, parent, key)
         asked = asked_digest(agent, ttl_s, budget, text, contract)
         found = repeated(self._store, told, asked)
         if found is not None:
             return found
         try:
-            return await self._open(parent, agent, ttl_s, budget, by, text, contract, (told, asked))
+            return await self._open(parent, agent, ttl_s, budget, by, text, contract, (told, asked), opener)
         except ConflictError:
             found = repeated(self._store, told, asked)  # somebody else was first, with this key
             if found is None:
@@ -85,6 +93,7 @@ class Delegate:
         text: str,
         contract: Contract | None,
         told: tuple[str, str],
+        opener: Opener | None,
     ) -> Opened:
         pdp = self._policy.current()
         state = self._live(parent)
@@ -113,7 +122,7 @@ class Delegate:
             task=task, opened_by=by, token=secret_digest(secret), contract=contract, key=told[0], asked=told[1]
         )
         payload = Payload(request=RequestId(task.id), task=task.id, arguments=body, snapshot=b"")
-        await self._store.commit(Batch(at_ms=now, records=(record,), payloads=(payload,)))
+        await self._prospects.open(opener or _itself(pdp, state.task.agent), record, payload)
         return Opened(task=task, token=secret)
 
     def _live(self, task: TaskId) -> TaskState:
@@ -143,6 +152,12 @@ class Delegate:
             raise CallerError(Reason.DELEGATION, problem, remedy=remedy)
         for principal in (agent, *(link.task.agent for link in chain)):
             check_registered_agent(pdp.agents, principal, self._clock.now_ms(), self._store.containments())
+
+
+def _itself(pdp: Pdp, agent: AgentId) -> Opener:
+    """The agent that hands on a part of its own task."""
+    giver = pdp.agents.get(agent)
+    return Opener(kind="agent", name=agent, groups=giver.groups if giver is not None else ())
 
 
 def _excess(pdp: Pdp, chain: tuple[TaskState, ...], agent: AgentId, contract: Contract) -> str:

@@ -38,10 +38,11 @@ from lictor.protocol.oauth.details import TYPE, Existing, NewTask, task_of_claim
 from lictor.protocol.oauth.errors import OAuthError, refuse
 from lictor.protocol.oauth.request import TokenRequest
 from lictor.service.delegate import Delegate
-from lictor.service.opening import Open, OpeningRefusedError
+from lictor.service.opening import Open
 from lictor.service.pace import Pace
 from lictor.service.policy import PolicyInForce
 from lictor.service.possession import Presented, Proofs
+from lictor.service.prospect import OpeningRefusedError
 from lictor.service.tasks import Tasks, Wish
 from lictor.service.tokens import Minted, Tokens
 
