@@ -5,13 +5,15 @@ from typing import Protocol
 
 import msgspec
 
-from lictor.model.approval import Hold
+from lictor.model.action import ActionRequest
+from lictor.model.approval import Allowance, Hold, Passkey
+from lictor.model.catalog import CatalogEntry
 from lictor.model.containment import Containment
 from lictor.model.history import Member, Origin, Total
-from lictor.model.identity import Proven
 from lictor.model.ids import (
     ActionDigest,
     AgentId,
+    AllowanceId,
     ExecutionId,
     HoldId,
     HumanId,
@@ -22,6 +24,7 @@ from lictor.model.ids import (
     TaskId,
 )
 from lictor.model.lease import Credential, Lease
+from lictor.model.preview import Preview
 from lictor.model.record import ExecutionStarted, Record
 from lictor.model.secret import Secret
 from lictor.model.task import TaskState
@@ -55,27 +58,22 @@ class Files(Protocol):
         ...
 
 
-class Verifier(Protocol):
-    """Turns a token into a proved identity."""
+class Previewer(Protocol):
+    """Finds out what would become of an action, without letting it happen, by the gateway's own authority to read."""
 
-    async def verify(self, token: str, *, audience: str, now_ms: int) -> Proven:
-        """Check signature, type, issuer, audience and time of a token.
+    async def preview(self, request: ActionRequest, entry: CatalogEntry, resolved: Mapping[str, str]) -> Preview | None:
+        """What it would do; None: its catalogue entry asks for no preview.
 
-        Raises:
-            CallerError: `unauthenticated`, or a more exact code; the text never repeats the token.
+        Bounded in time and size by itself. What cannot be found out is a part of the answer (`whole` false, and why), so it
+        raises nothing.
+
+        Args:
+            resolved: where its paths lead on this host, by selector pointer.
         """
         ...
 
-
-class PossessionCheck(Protocol):
-    """DPoP (RFC 9449): that the sender holds the key a token is bound to."""
-
-    def check(self, proof: str, *, method: str, url: str, token: str, now_ms: int) -> str:
-        """Check one proof, once; the key's thumbprint (`jkt:…`, as in `Proven.thumbprint`).
-
-        Raises:
-            CallerError: malformed, stale, for another request or token, or seen before.
-        """
+    async def changed(self, preview: Preview) -> str:
+        """What is not as it was when the preview was made, in one line; empty: everything is. In doubt it has changed."""
         ...
 
 
@@ -281,6 +279,26 @@ class RecordStore(Protocol):
 
     def holds_opened_since(self, task: TaskId, since_ms: int) -> int:
         """How many holds a task has opened since a moment (the fatigue limit)."""
+        ...
+
+    def passkey(self, passkey: str) -> Passkey | None:
+        """One passkey, by credential id; None also when it was removed."""
+        ...
+
+    def passkeys(self, human: HumanId) -> Sequence[Passkey]:
+        """A person's passkeys that can be used, oldest first."""
+        ...
+
+    def allowance(self, allowance: AllowanceId) -> Allowance | None:
+        """One allowance, whatever became of it."""
+        ...
+
+    def allowances(self, agent: AgentId | None = None) -> Sequence[Allowance]:
+        """Allowances neither revoked nor used up, oldest first; of one agent or of all. Some may be past their time."""
+        ...
+
+    def indeterminate(self, limit: int = 200) -> Sequence[ExecutionStarted]:
+        """Executions of which nobody knows what became, newest first."""
         ...
 
     def open_executions(self, instance: InstanceId | None = None) -> Sequence[ExecutionStarted]:

@@ -7,17 +7,19 @@ close (R4), budget splitting by parallel calls (HIST).
 
 import msgspec
 
-from lictor.lifecycle import bounds, containments, leases, measures, origins, signals, tokens
+from lictor.lifecycle import approvals, bounds, containments, leases, measures, origins, signals, tokens
 from lictor.lifecycle.reading import Changes, Changing, Read, task_changes, task_state
-from lictor.lifecycle.rows import BUNDLE_KEY, Body, Execution, Key, Pointer, Row, approval_key, live_key
-from lictor.lifecycle.table import EXECUTION, HOLD, TASK
-from lictor.model.approval import Hold, HoldStatus
+from lictor.lifecycle.rows import BUNDLE_KEY, Body, Execution, Key, Pointer, Row, approval_key
+from lictor.lifecycle.table import EXECUTION, TASK
 from lictor.model.errors import ConflictError
 from lictor.model.reasons import Reason
 from lictor.model.record import (
     AgentChanged,
+    AllowanceGiven,
+    AllowanceRevoked,
     ApplicationEnrolled,
     ApprovalGiven,
+    ApprovalWithdrawn,
     ApproverEnrolled,
     BundleActivated,
     BundleApproved,
@@ -26,7 +28,9 @@ from lictor.model.record import (
     ContentSeen,
     ContractSet,
     DecisionMade,
+    DenyOverridden,
     ExecutionEnded,
+    ExecutionReconciled,
     ExecutionStarted,
     FindingOpened,
     HoldDenied,
@@ -40,6 +44,8 @@ from lictor.model.record import (
     LeaseGiven,
     LeaseKept,
     PartyRefused,
+    PasskeyAdded,
+    PasskeyRemoved,
     Record,
     RequestReceived,
     RequestRefused,
@@ -79,7 +85,7 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
             return _close_task(read, record)
         case SignalObserved():
             return signals.observed(read, record, at_ms)
-        case SignalRefused() | FindingOpened() | IdentityClaimed() | PartyRefused() | SignedIn() | SignedOut():
+        case SignalRefused() | FindingOpened() | IdentityClaimed() | PartyRefused() | SignedOut():
             return {}
         case TokenIssued():
             return tokens.issued(read, record, at_ms)
@@ -110,13 +116,29 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
         case LeaseKept():
             return leases.kept(read, record)
         case HoldOpened():
-            return _open_hold(read, record)
+            return approvals.opened(read, record)
         case ApprovalGiven():
-            return _approve(read, record, at_ms)
+            return approvals.given(read, record, at_ms)
+        case ApprovalWithdrawn():
+            return approvals.withdrawn(read, record, at_ms)
+        case DenyOverridden():
+            return approvals.overridden(read, record)
         case HoldDenied():
-            return _end_hold(read, record.hold, "deny", by=record.by, note=record.note)
+            return approvals.ended(read, record.hold, "deny", at_ms, by=record.by, note=record.note)
         case HoldExpired():
-            return _end_hold(read, record.hold, "expire")
+            return approvals.ended(read, record.hold, "expire", at_ms, note=record.why)
+        case AllowanceGiven():
+            return approvals.allowed_ahead(read, record, at_ms)
+        case AllowanceRevoked():
+            return approvals.revoked(read, record)
+        case PasskeyAdded():
+            return approvals.key_added(read, record)
+        case PasskeyRemoved():
+            return approvals.key_removed(read, record)
+        case SignedIn():
+            return approvals.used(read, record.passkey, record.human, record.uses)
+        case ExecutionReconciled():
+            return _reconcile(read, record, at_ms)
 
 
 def _open_task(read: Read, record: TaskOpened) -> Changes:
@@ -168,45 +190,6 @@ def _enrol(read: Read, holder: Key, secret: Key, at_ms: int) -> Changes:
     return changes
 
 
-def _open_hold(read: Read, record: HoldOpened) -> Changes:
-    hold = record.hold
-    _absent(read, ("hold", hold.id))
-    key = live_key(hold.task, hold.digest)
-    _absent(read, key)
-    _open_state(read, hold.task)
-    if hold.status is not HoldStatus.PENDING or hold.approval is not None:
-        raise ConflictError(Reason.CONFLICT, "a hold is born pending, without an answer")
-    return _rows(_hold_row(hold), _pointer(key, hold.id, hold.opened_at_ms))
-
-
-def _approve(read: Read, record: ApprovalGiven, at_ms: int) -> Changes:
-    approval = record.approval
-    hold = _hold(read, approval.hold)
-    status = _step(HOLD, hold.status.value, "approve", Reason.CONFLICT, f"hold {hold.id!r}")
-    if approval.digest != hold.digest:
-        raise ConflictError(Reason.ACTION_HASH_MISMATCH, "the approval is for another action than the hold")
-    if at_ms >= hold.expires_at_ms:
-        raise ConflictError(Reason.APPROVAL_TIMEOUT, f"hold {hold.id!r} has expired")
-    answered = msgspec.structs.replace(
-        hold, status=HoldStatus(status), approval=approval, answered_by=approval.approver, note=record.note
-    )
-    return _rows(_hold_row(answered))
-
-
-def _end_hold(read: Read, hold_id: str, event: str, *, by: str | None = None, note: str = "") -> Changes:
-    hold = _hold(read, hold_id)
-    status = _step(HOLD, hold.status.value, event, Reason.CONFLICT, f"hold {hold_id!r}")
-    ended = msgspec.structs.replace(
-        hold, status=HoldStatus(status), answered_by=by or hold.answered_by, note=note or hold.note
-    )
-    changes = _rows(_hold_row(ended))
-    if ended.status is HoldStatus.EXPIRED:
-        changes[live_key(hold.task, hold.digest)] = (
-            None  # a denied action stays denied for the task: nobody is asked again
-        )
-    return changes
-
-
 def _start(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
     _absent(read, ("execution", record.execution))
     state = _open_state(read, record.task)
@@ -226,7 +209,9 @@ def _start(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
         )
     )
     if record.hold is not None:
-        changes.update(_consume(read, record, at_ms))
+        changes.update(approvals.consumed(read, record, at_ms))
+    if record.allowance:
+        changes.update(approvals.drawn(read, record, at_ms))
     changes.update(bounds.used(now.read, record, at_ms))
     if record.labels:
         changes.update(bounds.take_labels(now.read, record.task, record.labels))
@@ -251,22 +236,6 @@ def _use(state: TaskState, record: ExecutionStarted, at_ms: int) -> TaskState:
     return msgspec.structs.replace(state, calls_used=calls, value_used=value_used)
 
 
-def _consume(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
-    hold = _hold(read, record.hold or "")
-    if hold.status is HoldStatus.CONSUMED:
-        raise ConflictError(Reason.APPROVAL_USED, f"the approval of hold {hold.id!r} is spent")
-    status = _step(HOLD, hold.status.value, "consume", Reason.UNKNOWN_APPROVAL, f"hold {hold.id!r}")
-    if hold.task != record.task:
-        raise ConflictError(Reason.APPROVAL_PRINCIPAL, "the approval belongs to another task")
-    if hold.digest != record.digest:
-        raise ConflictError(Reason.ACTION_HASH_MISMATCH, "the approval is for another action")
-    if hold.approval is None or at_ms >= hold.approval.expires_at_ms:
-        raise ConflictError(Reason.APPROVAL_EXPIRED, f"the approval of hold {hold.id!r} has expired")
-    changes = _rows(_hold_row(msgspec.structs.replace(hold, status=HoldStatus(status))))
-    changes[live_key(hold.task, hold.digest)] = None
-    return changes
-
-
 def _end(read: Read, record: ExecutionEnded, at_ms: int) -> Changes:
     row = read(("execution", record.execution))
     if row is None or not isinstance(row.body, Execution):
@@ -278,8 +247,25 @@ def _end(read: Read, record: ExecutionEnded, at_ms: int) -> Changes:
     started = row.body.started
     if outcome == "failed" and started.value:
         now.changes.update(_give_back(now.read, started))
-    now.changes.update(measures.end(now.read, started, record, at_ms))
+    executed = outcome == "executed" and not record.is_error
+    now.changes.update(measures.end(now.read, started, at_ms, failed=outcome == "failed", executed=executed))
     now.changes.update(origins.seen(now.read, started, record))
+    return now.changes
+
+
+def _reconcile(read: Read, record: ExecutionReconciled, at_ms: int) -> Changes:
+    """A person's word on what nobody knew. What did not happen cost nothing."""
+    row = read(("execution", record.execution))
+    if row is None or not isinstance(row.body, Execution):
+        raise ConflictError(Reason.CONFLICT, f"no execution {record.execution!r}")
+    outcome = _step(EXECUTION, row.status, record.outcome, Reason.CONFLICT, f"execution {record.execution!r}")
+    body = msgspec.structs.replace(row.body, outcome=outcome)
+    now = Changing(read)
+    now.changes.update(_rows(msgspec.structs.replace(row, status=outcome, body=body)))
+    started, refuted = row.body.started, outcome == "refuted"
+    if refuted and started.value:
+        now.changes.update(_give_back(now.read, started))
+    now.changes.update(measures.end(now.read, started, at_ms, failed=refuted, executed=not refuted))
     return now.changes
 
 
@@ -304,13 +290,6 @@ def _open_state(read: Read, task_id: str) -> TaskState:
     return state
 
 
-def _hold(read: Read, hold_id: str) -> Hold:
-    row = read(("hold", hold_id))
-    if row is None or not isinstance(row.body, Hold):
-        raise ConflictError(Reason.UNKNOWN_APPROVAL, f"no hold {hold_id!r}")
-    return row.body
-
-
 def _absent(read: Read, key: Key) -> None:
     if read(key) is not None:
         raise ConflictError(Reason.CONFLICT, f"{key[0]} {key[1]!r} exists already")
@@ -322,10 +301,6 @@ def _row(key: Key, status: str, owner: str, at_ms: int, body: Body) -> Row:
 
 def _pointer(key: Key, target: str, at_ms: int) -> Row:
     return _row(key, "", "", at_ms, Pointer(target=target))
-
-
-def _hold_row(hold: Hold) -> Row:
-    return _row(("hold", hold.id), hold.status.value, hold.task, hold.opened_at_ms, hold)
 
 
 def _rows(*rows: Row) -> Changes:

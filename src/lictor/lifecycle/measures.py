@@ -13,7 +13,7 @@ from lictor.lifecycle.rows import Body, Execution, Key, Row, measure_key, member
 from lictor.model.errors import ConflictError
 from lictor.model.history import Member, Move, Taken, Total
 from lictor.model.reasons import Reason
-from lictor.model.record import ExecutionEnded, ExecutionStarted
+from lictor.model.record import ExecutionStarted
 from lictor.pdp import tally
 
 
@@ -40,8 +40,8 @@ def start(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
     return now.changes
 
 
-def end(read: Read, started: ExecutionStarted, ended: ExecutionEnded, at_ms: int) -> Changes:
-    """Give back what failed; count what is counted when it was executed."""
+def end(read: Read, started: ExecutionStarted, at_ms: int, *, failed: bool, executed: bool) -> Changes:
+    """Give back what failed; count what is counted when it was executed. Of what nobody knows neither."""
     if not started.moves:
         return {}
     now = Changing(read)
@@ -53,9 +53,9 @@ def end(read: Read, started: ExecutionStarted, ended: ExecutionEnded, at_ms: int
         if total.epoch != taken.epoch or not (move.amount or move.members):
             continue
         if move.on_executed:
-            if ended.outcome == "executed" and not ended.is_error:
+            if executed:
                 _count(now, move, total, at_ms)
-        elif ended.outcome == "failed" and total.shape == taken.shape:
+        elif failed and total.shape == taken.shape:
             _give_back(now, move, total, taken.bucket)
     return now.changes
 

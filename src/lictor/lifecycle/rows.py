@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from lictor.model.approval import Hold
+from lictor.model.approval import Allowance, Hold, Passkey
 from lictor.model.containment import Containment
 from lictor.model.history import Member, Origin, Taken, Total
 from lictor.model.ids import PolicyRevision
@@ -70,10 +70,25 @@ class TaskTokens(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 Body = (
-    TaskState | Hold | Execution | Pointer | Laid | Score | Origin | Tally | Total | Member | Lease | Live | TaskTokens
+    TaskState
+    | Hold
+    | Allowance
+    | Passkey
+    | Execution
+    | Pointer
+    | Laid
+    | Score
+    | Origin
+    | Tally
+    | Total
+    | Member
+    | Lease
+    | Live
+    | TaskTokens
 )
 Key = tuple[str, str]
-"""(kind, id). Kinds: task, hold, execution; token, secret, approver, application, idempotency, live, bundle (pointers)."""
+"""(kind, id). Kinds: task, hold, allowance, passkey, execution; token, secret, approver, application, idempotency, live, bundle
+(pointers)."""
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +110,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 _BODIES: Final[dict[str, type[Body]]] = {
     "task": TaskState,
     "hold": Hold,
+    "allowance": Allowance,
+    "passkey": Passkey,
     "execution": Execution,
     "token": Pointer,
     "secret": Pointer,

@@ -11,6 +11,7 @@ import msgspec
 
 from lictor.model.action import ActionKind
 from lictor.model.ids import DefinitionDigest, ServerName
+from lictor.model.preview_rule import PreviewRule
 
 Pointers = str | tuple[str, ...]
 """One JSON pointer, or several."""
@@ -179,11 +180,13 @@ class CatalogEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     pin: DefinitionDigest | None = None
     """Digest of the definition a person looked at. Required for tools and prompts."""
     timeout_s: int | None = None
+    preview: PreviewRule | None = None
+    """How people are shown what would become of it; None: they are shown its arguments."""
 
     @property
     def pointers(self) -> tuple[str, ...]:
         """Every pointer of every selector."""
-        selectors = (self.destination, self.value, self.path, self.sql, self.command)
+        selectors = (self.destination, self.value, self.path, self.sql, self.command, self.preview)
         found = [pointer for selector in selectors if selector is not None for pointer in selector.pointers]
         return (*found, *(watch.pointer for watch in self.watch.values()))
 

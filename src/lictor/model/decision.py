@@ -4,6 +4,7 @@ from typing import NoReturn
 
 import msgspec
 
+from lictor.model.approval import Need
 from lictor.model.ids import ActionDigest, PolicyId, PolicyRevision, SnapshotDigest
 from lictor.model.reasons import Reason
 
@@ -44,6 +45,8 @@ class NeedsApproval(_Answer, frozen=True, kw_only=True, tag="needs_approval"):
     """It may run if people in one of these sets of groups approve exactly this action."""
 
     approvers: tuple[tuple[str, ...], ...]
+    needs: tuple[Need, ...] = ()
+    """As `approvers`, where one person with any proof is not enough."""
 
 
 Decision = Allow | Deny | NeedsApproval

@@ -24,3 +24,6 @@ DefinitionDigest = NewType("DefinitionDigest", str)
 PolicyRevision = NewType("PolicyRevision", str)
 """`sha256:<hex>` over the bundle's decision-relevant files."""
 LeaseId = NewType("LeaseId", str)
+AllowanceId = NewType("AllowanceId", str)
+SealDigest = NewType("SealDigest", str)
+"""`sha256:<hex>` over action, preview, decision and hold: what an approver saw and said yes to."""

@@ -75,6 +75,7 @@ class Reason(StrEnum):
     POLICY_ERROR = "policy_error"
     POLICY_TIMEOUT = "policy_timeout"
     NEEDS_APPROVAL = "needs_approval"
+    OVERRIDDEN = "overridden"
 
     OUTSIDE_CONTRACT = "outside_contract"
     CONTRACT_USED = "contract_used"
@@ -94,6 +95,17 @@ class Reason(StrEnum):
     UNKNOWN_APPROVAL = "unknown_or_foreign_approval"
     NOT_AN_APPROVER = "not_an_approver"
     APPROVER_IS_REQUESTER = "approver_is_requester"
+    APPROVAL_TOO_WEAK = "approval_too_weak"
+    PRECONDITION_CHANGED = "precondition_changed"
+
+    # -- passkeys --------------------------------------------------------------------------------------------------------
+    PASSKEY_UNKNOWN = "passkey_unknown"
+    PASSKEY_CHALLENGE = "passkey_challenge"
+    PASSKEY_ORIGIN = "passkey_origin"
+    PASSKEY_UNVERIFIED = "passkey_unverified"
+    PASSKEY_REFUSED = "passkey_refused"
+    PASSKEY_REPLAYED = "passkey_replayed"
+    PASSKEY_REQUIRED = "passkey_required"
 
     # -- the world behind us ---------------------------------------------------------------------------------------------
     CANNOT_RECORD = "cannot_record"

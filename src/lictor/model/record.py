@@ -9,13 +9,14 @@ from typing import Literal
 import msgspec
 
 from lictor.model.action import ActionKind
-from lictor.model.approval import Approval, Hold
+from lictor.model.approval import Allowance, Approval, Hold, Need, Passkey
 from lictor.model.containment import Containment, Restriction
 from lictor.model.contract import Contract
 from lictor.model.history import Move
 from lictor.model.ids import (
     ActionDigest,
     AgentId,
+    AllowanceId,
     ArgumentsDigest,
     DecisionId,
     ExecutionId,
@@ -77,6 +78,8 @@ class DecisionMade(_Body, frozen=True, tag="decision.made"):
     policies: tuple[PolicyId, ...] = ()
     approvers: tuple[tuple[str, ...], ...] = ()
     errors: tuple[str, ...] = ()
+    needs: tuple[Need, ...] = ()
+    """As `approvers`, where more than one person or a stronger proof is needed."""
 
 
 class HoldOpened(_Body, frozen=True, tag="approval.hold_opened"):
@@ -89,6 +92,41 @@ class ApprovalGiven(_Body, frozen=True, tag="approval.given"):
     """A person said yes to exactly one digest."""
 
     approval: Approval
+    note: str = ""
+
+
+class ApprovalWithdrawn(_Body, frozen=True, tag="approval.withdrawn"):
+    """A person took back their yes before it was used. Others' stand."""
+
+    hold: HoldId
+    by: HumanId
+    note: str = ""
+
+
+class DenyOverridden(_Body, frozen=True, tag="approval.overridden"):
+    """Break-glass: a person overrode one deny of policy, for one action, once. Always something to look into."""
+
+    hold: HoldId
+    request: RequestId
+    """The request that was denied."""
+    decision: DecisionId
+    """The deny."""
+    by: HumanId
+    why: str
+
+
+class AllowanceGiven(_Body, frozen=True, tag="approval.allowance_given"):
+    """A person said yes ahead, within limits."""
+
+    allowance: Allowance
+    note: str = ""
+
+
+class AllowanceRevoked(_Body, frozen=True, tag="approval.allowance_revoked"):
+    """Nothing more comes of an allowance."""
+
+    allowance: AllowanceId
+    by: HumanId
     note: str = ""
 
 
@@ -189,13 +227,31 @@ class SignedIn(_Body, frozen=True, tag="privilege.signed_in"):
 
     human: HumanId
     how: str
-    """`secret`, or the name of the issuer."""
+    """`secret`, `passkey`, or the name of the issuer."""
+    passkey: str = ""
+    uses: int = 0
+    """Of the passkey, by its own count."""
 
 
 class SignedOut(_Body, frozen=True, tag="privilege.signed_out"):
     """A person ended their sign-in."""
 
     human: HumanId
+
+
+class PasskeyAdded(_Body, frozen=True, tag="privilege.passkey_added"):
+    """A person can prove who they are with one more key."""
+
+    passkey: Passkey
+    by: str
+
+
+class PasskeyRemoved(_Body, frozen=True, tag="privilege.passkey_removed"):
+    """A key is good for nothing any more."""
+
+    passkey: str
+    human: HumanId
+    by: str
 
 
 class ContractSet(_Body, frozen=True, tag="privilege.contract_set"):
@@ -330,12 +386,13 @@ class SignalRefused(_Body, frozen=True, tag="signal.refused"):
 
 
 class FindingOpened(_Body, frozen=True, tag="signal.finding_opened"):
-    """A signal was strong enough to restrict: somebody has to look."""
+    """Somebody has to look: a signal was strong enough to restrict, or a person overrode a deny."""
 
     finding: str
     signal: str
     task: TaskId
-    restriction: Restriction
+    restriction: Restriction | None = None
+    """None: nothing was restricted by it."""
 
 
 class ExecutionStarted(_Body, frozen=True, tag="execution.started"):
@@ -359,6 +416,8 @@ class ExecutionStarted(_Body, frozen=True, tag="execution.started"):
     """The measures this decision read or moves."""
     laid: int = 0
     """How often restrictions had changed when the decision read them; the commit refuses another number."""
+    allowance: AllowanceId = AllowanceId("")
+    """The allowance it is counted under; spent in the same commit."""
     lease: str = ""
     """The lease it asks for, when it is the use of a credential: that is none of the task's calls."""
     clauses: tuple[int, ...] = ()
@@ -389,6 +448,16 @@ class ExecutionEnded(_Body, frozen=True, tag="execution.ended"):
     """Of `values`: `tool:` and the action."""
 
 
+class ExecutionReconciled(_Body, frozen=True, tag="execution.reconciled"):
+    """A person found out what had become of an indeterminate execution. It is not run again by that."""
+
+    execution: ExecutionId
+    outcome: Literal["confirmed", "refuted"]
+    """`confirmed`: it happened. `refuted`: it did not, and the value it would have moved is given back."""
+    by: HumanId
+    note: str = ""
+
+
 class ContentSeen(_Body, frozen=True, tag="execution.content_seen"):
     """What a server sent outside a result (a notice, progress, a question): durable before the agent sees it."""
 
@@ -407,6 +476,10 @@ Record = (
     | DecisionMade
     | HoldOpened
     | ApprovalGiven
+    | ApprovalWithdrawn
+    | DenyOverridden
+    | AllowanceGiven
+    | AllowanceRevoked
     | HoldDenied
     | HoldExpired
     | HoldRefused
@@ -418,6 +491,8 @@ Record = (
     | PartyRefused
     | SignedIn
     | SignedOut
+    | PasskeyAdded
+    | PasskeyRemoved
     | ContractSet
     | ContainmentLaid
     | ContainmentLifted
@@ -437,6 +512,7 @@ Record = (
     | FindingOpened
     | ExecutionStarted
     | ExecutionEnded
+    | ExecutionReconciled
     | ContentSeen
 )
 

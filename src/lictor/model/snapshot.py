@@ -3,7 +3,7 @@
 import msgspec
 
 from lictor.model.agent import Agent
-from lictor.model.approval import Approval
+from lictor.model.approval import Allowance, Approval
 from lictor.model.canonical import sha256_digest
 from lictor.model.containment import Containment
 from lictor.model.history import Origin, Reading
@@ -21,6 +21,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     definition: DefinitionDigest | None  # the live server's own definition; None: the server did not offer it
     human_groups: tuple[str, ...] = ()  # the bundle's registry: groups of the human behind the task
     approval: Approval | None = None  # the record store, matched by action digest
+    allowance: Allowance | None = None  # the record store; what `approval` was given ahead by
     parents: tuple[TaskState | None, ...] = ()  # the record store: the delegation chain, nearest first; None: unknown
     principals: tuple[Agent | None, ...] = ()  # the bundle's registry: the agents of `parents`, same order
     measures: dict[str, tuple[Reading, ...]] = {}  # the record store: every measure of the bundle, by name, and row

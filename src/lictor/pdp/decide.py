@@ -8,11 +8,11 @@ The answer is the join on `Allow < NeedsApproval < Deny` of structure, policy an
  4. the thing asked for is in the catalogue and its live definition is the pinned one
  5. the arguments are valid against the pinned schema, nothing undeclared
  6. what the catalogue's selectors point at can be normalised, and the value is within budget
- 7. an approval, where there is one, is for exactly this action, unexpired, from somebody who may still give it
+ 7. an approval, where there is one, is for exactly this action, unexpired, from people who may still give it
  8. the contract of every task of the chain, where there is one, has a clause for it
  9. policy, pass 1, for every agent of the chain: the real context. Allow -> Allow
-10. policy, pass 2: the same with a hypothetical approval. Allow -> NeedsApproval, with the smallest sufficient groups; otherwise
-    Deny, with the reasons of pass 1
+10. policy, pass 2: the same with a hypothetical approval. Allow -> NeedsApproval, with the smallest sufficient groups, people and
+    proof; otherwise Deny, with the reasons of pass 1, unless a person overrides exactly this deny (break-glass): Allow, said so
 11. restrictions in force raise the answer, and never lower it
 
 Any engine error is a Deny (Cedar skips an erroring forbid: facts S1-S3), and so is anything this module did not foresee.
@@ -23,10 +23,12 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from lictor.model.action import ActionKind, ActionRequest, action_name
 from lictor.model.agent import Agent
 from lictor.model.application import Application
-from lictor.model.approval import Approval
+from lictor.model.approval import Approval, Need, Strength
 from lictor.model.catalog import CatalogEntry
 from lictor.model.containment import Restriction
 from lictor.model.content import Content
@@ -41,12 +43,14 @@ from lictor.model.signal import SignalRule
 from lictor.model.snapshot import Snapshot, snapshot_digest
 from lictor.model.task import TaskState
 from lictor.pdp import containment, facts
+from lictor.pdp.approval import counting
 from lictor.pdp.contract import clause_of
 from lictor.pdp.history import history_facts
 from lictor.pdp.measures import Asked, values_of
 from lictor.pdp.normalise import Destination, Directory, Value, destination_of, select_once, value_of
 from lictor.pdp.origins.watched import forms_once
 from lictor.pdp.refused import Refused
+from lictor.pdp.roles import Approvers
 from lictor.pdp.standing import check_agent, check_chain, check_task
 from lictor.pdp.verdict import Verdict
 
@@ -86,22 +90,6 @@ class Offering:
     """Raises CallerError (`invalid_arguments`, `unknown_argument`)."""
     encode: Callable[[dict[str, Any]], tuple[dict[str, Any], bool]]
     """Typed input record, and whether a part of the arguments could not be typed."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approvers:
-    """Who may answer holds."""
-
-    groups_of: Mapping[HumanId, tuple[str, ...]]
-    four_eyes: bool
-    """The approver must not be the human behind the task."""
-    operators: frozenset[str] = frozenset()
-    """Groups of those who may loosen what was restricted and run the control plane; empty: nobody over the network."""
-
-    @property
-    def groups(self) -> frozenset[str]:
-        """Every group that has a member."""
-        return frozenset(group for groups in self.groups_of.values() for group in groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,7 +210,9 @@ def _structure(pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> _Ready:
     context.update(history_facts(snapshot, request.agent, totals))
     approval = snapshot.approval
     if approval is not None:
-        context["approval"] = facts.approval_fact(approval, _check_approval(pdp, request, snapshot, approval))
+        counted, groups = counting(pdp.approvers, request, snapshot, offering.entry, selected)
+        if not approval.override:
+            context["approval"] = facts.approval_fact(approval, request.digest, counted, groups)
     principals = tuple(("Agent", str(link.task.agent)) for link in (state, *parents))
     return _Ready(offering, principals, context, approval, clauses)
 
@@ -285,21 +275,6 @@ def _check_value(state: TaskState, value: Value | None) -> None:
         raise Refused(Reason.BUDGET_VALUE, f"the task's budget in {value.currency} does not cover it")
 
 
-def _check_approval(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, approval: Approval) -> tuple[str, ...]:
-    """The groups the approver is still in (OWASP AISVS 9.2.8: bound to the action, 9.2.9: expiring)."""
-    if approval.digest != request.digest:
-        raise Refused(Reason.ACTION_HASH_MISMATCH, "the approval is for another action")
-    if not approval.given_at_ms <= snapshot.at_ms < approval.expires_at_ms:
-        raise Refused(Reason.APPROVAL_EXPIRED, "the approval has expired")
-    if pdp.approvers.four_eyes and approval.approver == request.human:
-        raise Refused(Reason.APPROVER_IS_REQUESTER, "the approver is the human behind the task")
-    current = pdp.approvers.groups_of.get(approval.approver, ())
-    groups = tuple(sorted(set(approval.groups).intersection(current)))
-    if not groups:
-        raise Refused(Reason.NOT_AN_APPROVER, "the approver is in no group any more")
-    return groups
-
-
 def _policy(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, digest: SnapshotDigest, ready: _Ready) -> Decision:
     """Steps 9 and 10."""
     first = _evaluate(pdp, request, ready, ready.context)
@@ -314,16 +289,26 @@ def _policy(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, digest: Snapsh
         )
     if first.errors:
         return _deny(pdp, request, digest, Reason.POLICY_ERROR, policies=first.determining, errors=first.errors)
+    if ready.approval is not None and ready.approval.override:
+        return Allow(
+            request=request.digest,
+            snapshot=digest,
+            revision=pdp.revision,
+            reason=Reason.OVERRIDDEN,
+            policies=first.determining,
+            clauses=ready.clauses,
+        )
     if ready.approval is None:
-        approvers = _sufficient(pdp, request, snapshot, ready)
-        if approvers:
+        needs = _sufficient(pdp, request, snapshot, ready)
+        if needs:
             return NeedsApproval(
                 request=request.digest,
                 snapshot=digest,
                 revision=pdp.revision,
                 reason=Reason.NEEDS_APPROVAL,
                 policies=first.determining,
-                approvers=approvers,
+                approvers=tuple(need.groups for need in needs),
+                needs=needs if any(need != Need(groups=need.groups) for need in needs) else (),
             )
     reason = Reason.FORBIDDEN if first.determining else Reason.NOT_PERMITTED
     return _deny(pdp, request, digest, reason, policies=first.determining)
@@ -342,12 +327,15 @@ def _contained(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, ready: _Rea
     if isinstance(decision, Deny):
         return decision
     effect = ready.offering.entry.effect
-    # Signals are about a task: one that is not open yet can have none, so that a needed one is not missing either.
-    rules = () if request.kind is ActionKind.TASK else pdp.signals.values()
+    # Signals are about a tree of tasks: one that is not open yet can have none, so that a needed one is not missing either.
+    first = request.kind is ActionKind.TASK and snapshot.task is not None and not snapshot.task.task.parents
+    rules = () if first else pdp.signals.values()
     restrictions = containment.restrictions(snapshot.containments, rules, snapshot.signals, effect)
     if containment.forbids(restrictions, effect):
         return _deny(pdp, request, decision.snapshot, Reason.CONTAINED, policies=decision.policies)
-    if isinstance(decision, NeedsApproval) or ready.approval is not None:
+    # Of what was approved ahead nobody looked at this very action, which is what stepping up asks for.
+    looked = ready.approval is not None and not ready.approval.allowance
+    if isinstance(decision, NeedsApproval) or looked:
         return decision
     if Restriction.STEP_UP not in restrictions:
         return decision
@@ -364,28 +352,52 @@ def _contained(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, ready: _Rea
     )
 
 
-def _sufficient(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, ready: _Ready) -> tuple[tuple[str, ...], ...]:
-    """The smallest sets of approver groups with which policy would allow; empty when no approval can.
+def _sufficient(pdp: Pdp, request: ActionRequest, snapshot: Snapshot, ready: _Ready) -> tuple[Need, ...]:
+    """The smallest ways in which people can make policy allow it; empty when no approval can.
 
-    Trusts no annotation: each answer is the engine's. Bounded to the groups that exist and that policy mentions.
+    Trusts no annotation: each answer is the engine's. Bounded to the groups that exist and that policy mentions, and to
+    `facts.MOST_PEOPLE`. One person with any proof is asked for where that is enough; more only where it is not.
     """
     action, resource = request.action, ready.offering.resource
 
-    def permits(groups: tuple[str, ...]) -> bool:
-        approval = facts.hypothetical_approval(request, snapshot.at_ms, groups)
+    def permits(need: Need) -> bool:
+        approval = facts.hypothetical_approval(request, snapshot.at_ms, need)
         verdict = _evaluate(pdp, request, ready, {**ready.context, "approval": approval})
         return verdict.allowed and not verdict.errors
 
-    existing = pdp.approvers.groups
-    if not existing or not permits(tuple(sorted(existing))):
+    everybody = tuple(sorted(pdp.approvers.groups))
+    people, strength = 1, Strength.SECRET
+    if not everybody:
         return ()
-    candidates = sorted(existing & pdp.engine.groups_named(action, resource))
+    if not permits(Need(groups=everybody)):
+        people, strength = facts.MOST_PEOPLE, Strength.PASSKEY
+        if not permits(Need(groups=everybody, people=people, strength=strength)):
+            return ()
+    # Policy that names no group cannot tell them apart: then anybody's will do.
+    candidates = sorted(pdp.approvers.groups & pdp.engine.groups_named(action, resource)) or everybody
     tries = min(MAX_GROUP_SETS, MAX_PARTS_READ // max(1, _weight(request, ready.context["input"])))
+    found: tuple[tuple[str, ...], ...] = (everybody,)
     for size in (1, 2):
-        found = tuple(groups for groups in _some(combinations(candidates, size), tries) if permits(groups))
-        if found:
-            return found
-    return (tuple(sorted(existing)),)
+        sets = _some(combinations(candidates, size), tries)
+        enough = tuple(one for one in sets if permits(Need(groups=one, people=people, strength=strength)))
+        if enough:
+            found = enough
+            break
+    return tuple(_smallest(permits, Need(groups=groups, people=people, strength=strength)) for groups in found)
+
+
+def _smallest(permits: Callable[[Need], bool], need: Need) -> Need:
+    """The same groups with as few people and as weak a proof as policy still takes: first people, then proof."""
+    for people in range(1, need.people):
+        fewer = msgspec.structs.replace(need, people=people)
+        if permits(fewer):
+            need = fewer
+            break
+    for strength in range(Strength.SECRET, need.strength):
+        weaker = msgspec.structs.replace(need, strength=int(strength))
+        if permits(weaker):
+            return weaker
+    return need
 
 
 MAX_GROUP_SETS = 64

@@ -4,12 +4,13 @@ Only this module and the compiled tool encoders write Cedar's escape forms (`__e
 (facts S6).
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
 from lictor.model.action import ActionRequest
-from lictor.model.approval import Approval
+from lictor.model.approval import Approval, Need
 from lictor.model.catalog import CatalogEntry
 from lictor.model.snapshot import Snapshot
 from lictor.model.task import TaskState
@@ -30,9 +31,13 @@ COMMON_CONTEXT: Final = (
     "value?: {amount: Long, currency: String, task_total: Long}, "
     "labels: Set<String>, "
     "now: datetime, "
-    "approval?: {digest: String, approver: String, groups: Set<String>, given: datetime, expires: datetime}"
+    "approval?: {digest: String, approver: String, groups: Set<String>, people: Long, strength: Long, ahead: Bool, "
+    "given: datetime, expires: datetime}"
 )
 """Cedar record members of every action's context, besides `input`."""
+
+MOST_PEOPLE: Final = 5
+"""How many people pass 2 imagines at the most: a policy that wants more wants what never comes."""
 
 HYPOTHETICAL: Final = "__hypothetical__"
 """The approver of pass 2. No person can have this name: human ids are `<issuer>:<name>`."""
@@ -89,23 +94,37 @@ def families(labels: tuple[str, ...]) -> list[str]:
     return sorted({*labels, *(label.partition(":")[0] for label in labels)})
 
 
-def approval_fact(approval: Approval, groups: tuple[str, ...]) -> dict[str, Any]:
-    """A real approval as a fact; `groups` are those its approver is still in."""
+def approval_fact(
+    approval: Approval, digest: str, counted: tuple[Approval, ...], groups: Iterable[str]
+) -> dict[str, Any]:
+    """A real approval as a fact.
+
+    Args:
+        digest: the action's; an approval given ahead was for this one too.
+        counted: the answers that still count.
+        groups: those their people are still in.
+    """
     return {
-        "digest": approval.digest,
+        "digest": digest,
         "approver": approval.approver,
-        "groups": list(groups),
+        "groups": sorted(groups),
+        "people": len(counted),
+        "strength": min(int(one.strength) for one in counted),
+        "ahead": bool(approval.allowance),
         "given": moment(approval.given_at_ms),
         "expires": moment(approval.expires_at_ms),
     }
 
 
-def hypothetical_approval(request: ActionRequest, at_ms: int, groups: tuple[str, ...]) -> dict[str, Any]:
+def hypothetical_approval(request: ActionRequest, at_ms: int, need: Need) -> dict[str, Any]:
     """The approval of pass 2: bound to this action, unexpired, given by nobody."""
     return {
         "digest": request.digest,
         "approver": HYPOTHETICAL,
-        "groups": list(groups),
+        "groups": list(need.groups),
+        "people": need.people,
+        "strength": int(need.strength),
+        "ahead": False,
         "given": moment(at_ms),
         "expires": moment(at_ms + 600_000),
     }

@@ -16,13 +16,23 @@ import msgspec
 
 from lictor.lifecycle.measures import Moved
 from lictor.model.action import ActionRequest, SealedArguments
-from lictor.model.approval import Hold, HoldStatus
+from lictor.model.approval import Allowance, Hold, HoldStatus
 from lictor.model.canonical import sha256_digest
 from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
 from lictor.model.errors import CallerError, ConflictError, LictorError, StoreError
 from lictor.model.history import Origin
-from lictor.model.ids import ArgumentsDigest, DecisionId, DefinitionDigest, ExecutionId, HoldId, InstanceId, TaskId
+from lictor.model.ids import (
+    AllowanceId,
+    ArgumentsDigest,
+    DecisionId,
+    DefinitionDigest,
+    ExecutionId,
+    HoldId,
+    InstanceId,
+    TaskId,
+)
 from lictor.model.limits import Limits
+from lictor.model.preview import preview_digest
 from lictor.model.reasons import Reason
 from lictor.model.record import (
     DecisionMade,
@@ -38,17 +48,19 @@ from lictor.model.record import (
 )
 from lictor.model.snapshot import Snapshot
 from lictor.model.task import TaskState
+from lictor.pdp.approval import covers
 from lictor.pdp.decide import Pdp, decide
 from lictor.pdp.normalise import select_once
-from lictor.ports import Batch, Clock, Files, Ids, Payload, Receipt, RecordStore
+from lictor.ports import Batch, Clock, Files, Ids, Payload, Previewer, Receipt, RecordStore
 from lictor.service.chain import links_of, restrictions_on, scores_of
 from lictor.service.door import record_refusal
 from lictor.service.grant import Grant
 from lictor.service.history import MOVED_ATTEMPTS, Turns, moves_after, readings_of, rows_of
 from lictor.service.origins import Origins, Sender
 from lictor.service.outcomes import Outcomes
-from lictor.service.paths import resolved_paths
+from lictor.service.paths import places, resolved_paths
 from lictor.service.policy import PolicyInForce
+from lictor.service.requests import held_preview, preview_key
 
 ENGINE = "cedar"
 _OUTCOMES: Final = {Allow: "allow", Deny: "deny", NeedsApproval: "needs_approval"}
@@ -97,6 +109,8 @@ class Authorize:
         limits: Limits,
         instance: InstanceId,
         files: Files | None = None,
+        previewer: Previewer | None = None,
+        on_held: Callable[[Hold], None] | None = None,
         outcomes: Outcomes | None = None,
         stopwatch: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -107,6 +121,8 @@ class Authorize:
         self._limits = limits
         self._instance = instance
         self._files = files
+        self._previewer = previewer
+        self._on_held = on_held
         self._origins = Origins(store)
         self._turns = Turns()
         self._opening: Counter[TaskId] = Counter()
@@ -228,7 +244,8 @@ class Authorize:
         """
         pdp = self._policy.current()
         resolved = await resolved_paths(self._files, pdp, request)
-        snapshot = self._gather(pdp, request, None, self._store.live_hold(request.task, request.digest), resolved)
+        live = self._store.live_hold(request.task, request.digest)
+        snapshot = self._gather(pdp, request, None, live, resolved)
         return self._decide(pdp, request, snapshot, snapshot.encode())
 
     async def _once(
@@ -249,13 +266,79 @@ class Authorize:
         resolved = await resolved_paths(self._files, pdp, request)
         if self._policy.current().revision != pdp.revision:
             raise ConflictError(Reason.CONFLICT, "another bundle came into force while paths were looked up")
-        live = self._store.live_hold(request.task, request.digest)
-        laid = self._store.containment_changes()
-        snapshot = self._gather(pdp, request, definition, live, resolved)
-        encoded = snapshot.encode()
-        decision = self._decide(pdp, request, snapshot, encoded)
-        attempt = _Attempt(request, snapshot, encoded, decision, DecisionId(self._ids.new("dec")), live, laid, lending)
+        changed = await self._changed(request)
+        attempt = self._attempt(pdp, request, definition, resolved, lending, changed=changed)
+        if isinstance(attempt.decision, NeedsApproval) and attempt.live is None:
+            for allowance in self._store.allowances(request.agent):
+                ahead = self._ahead_of(pdp, attempt, definition, resolved, allowance)
+                if ahead is not None:
+                    return ahead, pdp, resolved
         return attempt, pdp, resolved
+
+    def _attempt(
+        self,
+        pdp: Pdp,
+        request: ActionRequest,
+        definition: DefinitionDigest | None,
+        resolved: dict[str, str],
+        lending: Lending | None,
+        *,
+        changed: "_Changed | None" = None,
+        allowance: Allowance | None = None,
+    ) -> "_Attempt":
+        """Gather and decide, once, without a pause between the two."""
+        live = self._store.live_hold(request.task, request.digest)
+        if (
+            live is not None
+            and live.approval is not None
+            and live.preview
+            and (changed is None or changed.hold != live)
+        ):
+            raise ConflictError(Reason.CONFLICT, "the hold was answered while its preconditions were looked at")
+        laid = self._store.containment_changes()
+        snapshot = self._gather(pdp, request, definition, live, resolved, allowance)
+        encoded = snapshot.encode()
+        return _Attempt(
+            request=request,
+            snapshot=snapshot,
+            encoded=encoded,
+            decision=self._decide(pdp, request, snapshot, encoded),
+            id=DecisionId(self._ids.new("dec")),
+            live=live,
+            laid=laid,
+            lending=lending,
+            definition=definition,
+            changed=changed.what if changed is not None else "",
+        )
+
+    def _ahead_of(
+        self,
+        pdp: Pdp,
+        attempt: "_Attempt",
+        definition: DefinitionDigest | None,
+        resolved: dict[str, str],
+        allowance: Allowance,
+    ) -> "_Attempt | None":
+        """The same decided with an allowance, where one covers it and policy takes it; None otherwise."""
+        request, now = attempt.request, attempt.snapshot.at_ms
+        offering = pdp.offering(request.kind, request.server, request.name)
+        if offering is None or now >= allowance.until_ms or allowance.used >= allowance.most:
+            return None
+        selected = select_once(request.digest, offering.entry, request.arguments.open(), pdp.directory, resolved)
+        if not covers(allowance, request, offering.entry, selected):
+            return None
+        again = self._attempt(pdp, request, definition, resolved, attempt.lending, allowance=allowance)
+        return again if isinstance(again.decision, Allow) and again.live is None else None
+
+    async def _changed(self, request: ActionRequest) -> "_Changed | None":
+        """Whether what an approval rests on is as it was; None: there is nothing to look at."""
+        live = self._store.live_hold(request.task, request.digest)
+        if live is None or live.approval is None or not live.preview:
+            return None
+        preview = held_preview(self._store, live)
+        if preview is None or self._previewer is None:
+            return _Changed(live, "nobody can look at what the approval rests on")
+        return _Changed(live, await self._previewer.changed(preview))
 
     async def _concluded(self, pdp: Pdp, attempt: "_Attempt", hint: HoldId | None, resolved: dict[str, str]) -> Outcome:
         """Step 5 and what follows from it."""
@@ -272,13 +355,13 @@ class Authorize:
                 if live is not None and spoiled is Reason.APPROVAL_DENIED:
                     return await self._turn_away(attempt, spoiled, live)
                 if live is not None and spoiled is not None:
-                    await self._commit(attempt, HoldExpired(hold=live.id))
+                    await self._commit(attempt, HoldExpired(hold=live.id, why=spoiled.value))
                     return Refused(reason=spoiled)
                 return await self._allow(pdp, attempt, decision)
             case Deny():
                 return await self._deny(attempt, decision)
             case NeedsApproval():
-                return await self._hold(attempt, decision)
+                return await self._hold(pdp, attempt, decision, resolved)
             case _:
                 assert_never(decision)
 
@@ -296,11 +379,16 @@ class Authorize:
         definition: DefinitionDigest | None,
         live: Hold | None,
         resolved: dict[str, str],
+        allowance: Allowance | None = None,
     ) -> Snapshot:
         approved = live is not None and live.status is HoldStatus.APPROVED
         state = self._store.task(request.task)
         parents, principals = links_of(self._store, pdp, state)
         at_ms = self._clock.now_ms()
+        approval = live.approval if live is not None and approved else None
+        if approval is None and allowance is not None:
+            given = allowance.approval
+            approval = msgspec.structs.replace(given, allowance=allowance.id, expires_at_ms=allowance.until_ms)
         return Snapshot(
             at_ms=at_ms,
             revision=pdp.revision,
@@ -308,7 +396,8 @@ class Authorize:
             task=state,
             human_groups=pdp.humans.get(request.human, ()),
             definition=definition,
-            approval=live.approval if live is not None and approved else None,
+            approval=approval,
+            allowance=allowance,
             parents=parents,
             principals=principals,
             containments=restrictions_on(self._store, pdp, request, state, principals),
@@ -356,7 +445,8 @@ class Authorize:
         entry, resolved = offering.entry, attempt.snapshot.resolved
         value = select_once(request.digest, entry, request.arguments.open(), pdp.directory, resolved).value
         execution = ExecutionId(self._ids.new("exe"))
-        spent = attempt.live if attempt.snapshot.approval is not None else None
+        ahead = attempt.snapshot.allowance
+        spent = attempt.live if attempt.snapshot.approval is not None and ahead is None else None
         moves = moves_after(pdp, request, attempt.snapshot)
         asked = attempt.lending(execution, attempt.snapshot.at_ms) if attempt.lending is not None else None
         started = ExecutionStarted(
@@ -368,6 +458,7 @@ class Authorize:
             task=request.task,
             instance=self._instance,
             hold=spent.id if spent else None,
+            allowance=ahead.id if ahead is not None else AllowanceId(""),
             labels=entry.labels,
             currency=value.currency if value else "",
             value=value.amount if value else 0,
@@ -391,7 +482,7 @@ class Authorize:
         await self._commit(attempt, *((HoldExpired(hold=given.hold),) if given is not None and lapsed else ()))
         return Refused(reason=deny.reason)
 
-    async def _hold(self, attempt: "_Attempt", decision: NeedsApproval) -> Outcome:
+    async def _hold(self, pdp: Pdp, attempt: "_Attempt", decision: NeedsApproval, resolved: dict[str, str]) -> Outcome:
         live, now = attempt.live, attempt.snapshot.at_ms
         if live is not None and live.status is HoldStatus.DENIED:
             return await self._turn_away(attempt, Reason.APPROVAL_DENIED, live)
@@ -406,14 +497,38 @@ class Authorize:
         opened = self._store.holds_opened_since(task, now - 60_000) + self._opening[task]
         if opened >= self._limits.holds_per_task_per_minute:
             return await self._turn_away(attempt, Reason.APPROVAL_RATE, None)
-        hold = self._new_hold(attempt, decision)
         self._opening[task] += 1
         try:
-            await self._commit(attempt, HoldOpened(hold=hold))
+            return await self._open(pdp, attempt, decision, resolved)
         finally:
             self._opening[task] -= 1
             if not self._opening[task]:
                 del self._opening[task]
+
+    async def _open(self, pdp: Pdp, attempt: "_Attempt", decision: NeedsApproval, resolved: dict[str, str]) -> Outcome:
+        """A new hold, with what people are shown of the effect: durable together, so that nobody is asked without it."""
+        offering = pdp.offering(attempt.request.kind, attempt.request.server, attempt.request.name)
+        if self._previewer is None or offering is None or offering.entry.preview is None:
+            hold = self._new_hold(attempt, decision)
+            await self._commit(attempt, HoldOpened(hold=hold))
+            return self._told(hold)
+        preview = await self._previewer.preview(attempt.request, offering.entry, resolved)
+        # That took its time: the decision that is recorded is one about now.
+        if self._policy.current().revision != pdp.revision:
+            raise ConflictError(Reason.CONFLICT, "another bundle came into force while the effect was looked at")
+        again = self._attempt(pdp, attempt.request, attempt.definition, resolved, attempt.lending)
+        if not isinstance(again.decision, NeedsApproval) or again.live is not None:
+            raise ConflictError(Reason.CONFLICT, "it was decided otherwise while the effect was looked at")
+        encoded = preview.encode() if preview is not None else b""
+        hold = self._new_hold(again, again.decision, preview_digest(encoded) if preview is not None else "")
+        sealed = Payload(request=preview_key(hold), task=hold.task, arguments=encoded, snapshot=b"")
+        await self._commit(again, HoldOpened(hold=hold), sealed=(sealed,) if preview is not None else ())
+        return self._told(hold)
+
+    def _told(self, hold: Hold) -> Held:
+        """A new hold is durable: whoever tells people is told."""
+        if self._on_held is not None:
+            self._on_held(hold)
         return Held(hold=hold)
 
     async def _turn_away(self, attempt: "_Attempt", reason: Reason, hold: Hold | None) -> Refused:
@@ -421,7 +536,7 @@ class Authorize:
         await self._commit(attempt, refusal)
         return Refused(reason=reason, hold=hold)
 
-    def _new_hold(self, attempt: "_Attempt", decision: NeedsApproval) -> Hold:
+    def _new_hold(self, attempt: "_Attempt", decision: NeedsApproval, preview: str = "") -> Hold:
         request, now = attempt.request, attempt.snapshot.at_ms
         return Hold(
             id=HoldId(self._ids.new("hold")),
@@ -434,9 +549,12 @@ class Authorize:
             server=request.server,
             name=request.name,
             groups=decision.approvers,
+            needs=decision.needs,
+            decision=attempt.id,
+            preview=preview,
             opened_at_ms=now,
             expires_at_ms=now + int(self._limits.hold_ttl_s * 1_000),
-            resolved=_places(attempt.snapshot.resolved),
+            resolved=places(attempt.snapshot.resolved),
         )
 
     def _abandon(self, batch: Batch) -> None:
@@ -451,7 +569,7 @@ class Authorize:
             elif isinstance(record, LeaseAsked):
                 self._outcomes.put(LeaseEnded(lease=record.lease.id, outcome="never", why=Reason.CANCELLED.value))
 
-    async def _commit(self, attempt: "_Attempt", *more: Record) -> Receipt:
+    async def _commit(self, attempt: "_Attempt", *more: Record, sealed: tuple[Payload, ...] = ()) -> Receipt:
         """Request, decision and what follows from it, durable together or not at all."""
         request = attempt.request
         payload = Payload(
@@ -461,7 +579,7 @@ class Authorize:
             snapshot=attempt.encoded,
         )
         records = (received(request), made(attempt.id, request, attempt.decision), *more)
-        batch = Batch(at_ms=attempt.snapshot.at_ms, records=records, payloads=(payload,))
+        batch = Batch(at_ms=attempt.snapshot.at_ms, records=records, payloads=(payload, *sealed))
         try:
             async with asyncio.timeout(self._limits.record_timeout_s):
                 receipt = await self._store.commit(batch)
@@ -483,6 +601,14 @@ class Authorize:
 
 
 @dataclass(frozen=True, slots=True)
+class _Changed:
+    """What became of the preconditions of a hold's approval; nothing: they are as they were."""
+
+    hold: Hold
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Attempt:
     request: ActionRequest
     snapshot: Snapshot
@@ -492,7 +618,10 @@ class _Attempt:
     live: Hold | None
     laid: int
     """How often restrictions had changed before they were read."""
-    lending: Lending | None = None
+    lending: Lending | None
+    definition: DefinitionDigest | None
+    changed: str
+    """What of the approval's preconditions is not as it was."""
 
 
 def _spoiled(attempt: _Attempt, resolved: Mapping[str, str]) -> Reason | None:
@@ -501,9 +630,17 @@ def _spoiled(attempt: _Attempt, resolved: Mapping[str, str]) -> Reason | None:
     if live is not None and live.status is HoldStatus.DENIED:
         # A person's no outlives a policy that would no longer have asked: it holds for the task (ADR 0008).
         return Reason.APPROVAL_DENIED
-    if live is not None and attempt.snapshot.approval is not None and live.resolved != _places(resolved):
+    if live is not None and attempt.snapshot.approval is not None and live.resolved != places(resolved):
         # The approver saw where the paths led; a link moved since, so this is another action (BIND-01).
         return Reason.ACTION_HASH_MISMATCH
+    if live is not None and attempt.snapshot.approval is not None and attempt.changed:
+        # What people said yes to is not what would happen now: they are asked again (BIND-12, BIND-13).
+        return Reason.PRECONDITION_CHANGED
+    if live is not None and live.override and attempt.decision.reason is Reason.OVERRIDDEN:
+        # The person overrode the deny they were shown. What denies now and did not then is another one.
+        revision, *policies = live.over or ("",)
+        if attempt.decision.revision != revision or not set(attempt.decision.policies).issubset(policies):
+            return Reason.PRECONDITION_CHANGED
     return None
 
 
@@ -532,11 +669,6 @@ def decided_in_time(
         reason=Reason.POLICY_TIMEOUT,
         errors=(f"decided in {took * 1_000:.0f} ms, which is more than {most_s * 1_000:.0f} ms",),
     )
-
-
-def _places(resolved: Mapping[str, str]) -> str:
-    """Digest of where paths lead; empty for none."""
-    return sha256_digest(msgspec.json.encode(resolved, order="sorted")) if resolved else ""
 
 
 def received(request: ActionRequest) -> RequestReceived:
@@ -582,5 +714,6 @@ def made(decision_id: DecisionId, request: ActionRequest, decision: Decision) ->
         reason=decision.reason.value,
         policies=decision.policies,
         approvers=decision.approvers if isinstance(decision, NeedsApproval) else (),
+        needs=decision.needs if isinstance(decision, NeedsApproval) else (),
         errors=decision.errors,
     )

@@ -3,9 +3,13 @@
 If the process dies here, nothing is known and nothing ran.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
 from lictor.model.action import ActionRequest
+from lictor.model.canonical import sha256_digest
 from lictor.model.errors import CallerError
 from lictor.pdp.decide import Pdp
 from lictor.pdp.normalise import paths_to_resolve
@@ -25,3 +29,8 @@ async def resolved_paths(files: Files | None, pdp: Pdp, request: ActionRequest) 
     except CallerError:
         return _NOTHING  # `decide` refuses the same path with its reason
     return await files.resolve(paths)
+
+
+def places(resolved: Mapping[str, str]) -> str:
+    """Digest of where paths lead; empty for none."""
+    return sha256_digest(msgspec.json.encode(resolved, order="sorted")) if resolved else ""

@@ -5,6 +5,7 @@ out at the next start, also when nothing had been recorded for a while.
 """
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -14,13 +15,17 @@ MARK_FILE: Final = "latest-time"
 
 
 class SystemClock:
-    """Wall time of this machine (`lictor.ports.Clock`)."""
+    """Wall time of this machine (`lictor.ports.Clock`), as far as it can be believed, once somebody says how far that is."""
 
-    __slots__ = ()
+    __slots__ = ("believed",)
+
+    def __init__(self) -> None:
+        """What the machine says, until `believed` is set."""
+        self.believed: Callable[[], int] | None = None
 
     def now_ms(self) -> int:
         """Milliseconds since the epoch."""
-        return time.time_ns() // 1_000_000
+        return time.time_ns() // 1_000_000 if self.believed is None else self.believed()
 
     def elapsed(self) -> float:
         """Seconds from some moment on, never set by anybody; they go on while the machine sleeps, where it can tell."""

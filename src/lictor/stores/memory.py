@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lictor.lifecycle.leases import OVER
 from lictor.lifecycle.rows import Execution, Key, Row
-from lictor.model.approval import Hold, HoldStatus
+from lictor.model.approval import Allowance, Hold, HoldStatus, Passkey
 from lictor.model.errors import ConflictError, StoreError
-from lictor.model.ids import InstanceId, PolicyRevision, RequestId, TaskId
+from lictor.model.ids import AgentId, HumanId, InstanceId, PolicyRevision, RequestId, TaskId
 from lictor.model.lease import Lease
 from lictor.model.reasons import Reason
 from lictor.model.record import ExecutionStarted, TaskOpened
@@ -36,8 +36,11 @@ class MemoryStore(StateReads):
         self._checkpoints: list[str] = []
         self._signed = -1
         self._rows: dict[Key, Row] = {}
-        self._by_kind: dict[str, dict[str, Row]] = {"task": {}, "hold": {}, "lease": {}}
+        self._by_kind: dict[str, dict[str, Row]] = {
+            kind: {} for kind in ("task", "hold", "lease", "allowance", "passkey")
+        }
         self._started: dict[str, Row] = {}
+        self._unknown: dict[str, Row] = {}
         self._payloads: dict[RequestId, Payload] = {}
         self._erased: set[TaskId] = set()
         self._keys: dict[TaskId, bytes] = {}
@@ -79,10 +82,11 @@ class MemoryStore(StateReads):
             return
         self._rows[key] = row
         if kind == "execution":
-            if row.status == "started":
-                self._started[name] = row
-            else:
-                self._started.pop(name, None)
+            for status, rows in (("started", self._started), ("indeterminate", self._unknown)):
+                if row.status == status:
+                    rows[name] = row
+                else:
+                    rows.pop(name, None)
         elif kind in self._by_kind:
             self._by_kind[kind][name] = row
 
@@ -102,6 +106,21 @@ class MemoryStore(StateReads):
     def holds_opened_since(self, task: TaskId, since_ms: int) -> int:
         """See `RecordStore.holds_opened_since`."""
         return sum(row.owner == task and row.at_ms >= since_ms for row in self._by_kind["hold"].values())
+
+    def passkeys(self, human: HumanId) -> Sequence[Passkey]:
+        """See `RecordStore.passkeys`."""
+        bodies = (row.body for row in reversed(_newest_first(self._by_kind["passkey"])))
+        return [body for body in bodies if isinstance(body, Passkey) and body.human == human and not body.removed]
+
+    def allowances(self, agent: AgentId | None = None) -> Sequence[Allowance]:
+        """See `RecordStore.allowances`."""
+        rows = (row for row in reversed(_newest_first(self._by_kind["allowance"])) if row.status == "live")
+        return [row.body for row in rows if isinstance(row.body, Allowance) and agent in (None, row.body.agent)]
+
+    def indeterminate(self, limit: int = 200) -> Sequence[ExecutionStarted]:
+        """See `RecordStore.indeterminate`."""
+        rows = _newest_first(self._unknown)
+        return [row.body.started for row in rows if isinstance(row.body, Execution)][: max(0, limit)]
 
     def open_executions(self, instance: InstanceId | None = None) -> Sequence[ExecutionStarted]:
         """See `RecordStore.open_executions`; oldest first."""

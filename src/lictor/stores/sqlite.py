@@ -15,9 +15,9 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lictor.lifecycle.rows import Execution, Key, Live, Row, decode_row
-from lictor.model.approval import Hold
+from lictor.model.approval import Allowance, Hold, Passkey
 from lictor.model.errors import StoreError
-from lictor.model.ids import InstanceId, LeaseId, PolicyRevision, RequestId, TaskId
+from lictor.model.ids import AgentId, HumanId, InstanceId, LeaseId, PolicyRevision, RequestId, TaskId
 from lictor.model.lease import Lease
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
@@ -137,6 +137,22 @@ class SqliteStore(StateReads):
         """See `RecordStore.holds_opened_since`."""
         sql = "SELECT count(*) FROM rows WHERE kind = 'hold' AND owner = ? AND at_ms >= ?"
         return int(self._all(sql, task, since_ms)[0][0])
+
+    def passkeys(self, human: HumanId) -> Sequence[Passkey]:
+        """See `RecordStore.passkeys`."""
+        where = "kind = 'passkey' AND owner = ? AND status = 'live' ORDER BY at_ms, id"
+        return [row.body for row in self._list(_SELECT_LIST + where, human) if isinstance(row.body, Passkey)]
+
+    def allowances(self, agent: AgentId | None = None) -> Sequence[Allowance]:
+        """See `RecordStore.allowances`."""
+        where = "kind = 'allowance' AND status = 'live' AND (?1 IS NULL OR owner = ?1) ORDER BY at_ms, id"
+        return [row.body for row in self._list(_SELECT_LIST + where, agent) if isinstance(row.body, Allowance)]
+
+    def indeterminate(self, limit: int = 200) -> Sequence[ExecutionStarted]:
+        """See `RecordStore.indeterminate`."""
+        where = f"kind = 'execution' AND status = 'indeterminate' {_NEWEST}"
+        rows = self._list(_SELECT_LIST + where, max(0, limit))
+        return [row.body.started for row in rows if isinstance(row.body, Execution)]
 
     def open_executions(self, instance: InstanceId | None = None) -> Sequence[ExecutionStarted]:
         """See `RecordStore.open_executions`; oldest first."""

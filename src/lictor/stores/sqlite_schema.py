@@ -39,6 +39,7 @@ CREATE INDEX rows_holds ON rows(at_ms) WHERE kind = 'hold';
 CREATE INDEX rows_holds_pending ON rows(at_ms) WHERE kind = 'hold' AND status = 'pending';
 CREATE INDEX rows_holds_task ON rows(owner, at_ms) WHERE kind = 'hold';
 CREATE INDEX rows_executions_open ON rows(at_ms, owner) WHERE kind = 'execution' AND status = 'started';
+CREATE INDEX rows_executions_unknown ON rows(at_ms) WHERE kind = 'execution' AND status = 'indeterminate';
 CREATE TABLE task_keys(task TEXT PRIMARY KEY, key BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE payloads(
   request TEXT PRIMARY KEY, task TEXT NOT NULL, nonce BLOB NOT NULL, ciphertext BLOB NOT NULL

@@ -23,10 +23,10 @@ from lictor.lifecycle.rows import (
     revoked_key,
 )
 from lictor.lifecycle.signals import highest
-from lictor.model.approval import Hold
+from lictor.model.approval import Allowance, Hold, Passkey
 from lictor.model.containment import Containment
 from lictor.model.history import Member, Origin, Total
-from lictor.model.ids import ActionDigest, ExecutionId, HoldId, HumanId, LeaseId, PolicyRevision, TaskId
+from lictor.model.ids import ActionDigest, AllowanceId, ExecutionId, HoldId, HumanId, LeaseId, PolicyRevision, TaskId
 from lictor.model.lease import Lease
 from lictor.model.record import ExecutionStarted
 from lictor.model.task import TaskState
@@ -104,6 +104,17 @@ class StateReads:
         """See `RecordStore.live_hold`; asked before every call."""
         target = _target(self._scoped(live_key(task, digest)))
         return None if target is None else self.hold(HoldId(target))
+
+    def passkey(self, passkey: str) -> Passkey | None:
+        """See `RecordStore.passkey`."""
+        row = self._row(("passkey", passkey))
+        body = row.body if row is not None else None
+        return body if isinstance(body, Passkey) and not body.removed else None
+
+    def allowance(self, allowance: AllowanceId) -> Allowance | None:
+        """See `RecordStore.allowance`."""
+        row = self._row(("allowance", allowance))
+        return row.body if row is not None and isinstance(row.body, Allowance) else None
 
     def execution_outcome(self, execution: ExecutionId) -> str | None:
         """See `RecordStore.execution_outcome`."""
