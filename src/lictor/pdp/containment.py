@@ -4,7 +4,8 @@ Which restrictions touch a request is decided here too, so that replay finds the
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from lictor.model.action import ActionRequest
 from lictor.model.agent import Agent
@@ -23,18 +24,17 @@ def touching(
     """Those that are laid on something this request goes through: any task or agent of its chain, its server, its action."""
     principals = [agent for agent in agents if agent is not None]
     through = Through(
-        tasks=frozenset(tasks) | {request.task},
-        agents=frozenset({request.agent, *(agent.id for agent in principals)}),
-        owners=frozenset(agent.owner for agent in principals),
+        tasks=frozenset((request.task, *tasks)),
+        agents=frozenset([request.agent, *[agent.id for agent in principals]]),
+        owners=frozenset([agent.owner for agent in principals]),
         server=request.server,
         action=request.action,
     )
     found = [containment for containment in containments if through.meets(containment)]
-    return tuple(sorted(found, key=lambda containment: containment.id))
+    return tuple(sorted(found, key=lambda containment: containment.id)) if found else ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Through:
+class Through(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What something goes through: all that a restriction on it can be laid on. Empty server and action: none yet."""
 
     tasks: frozenset[str]

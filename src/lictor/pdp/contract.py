@@ -39,9 +39,10 @@ def within(child: Contract, parent: Contract) -> tuple[Clause, ...]:
 def _fits(clause: Clause, watched: Watched, origins: Mapping[str, Origin]) -> bool:
     """Every bound argument is there, and every value of it is one of those named or came from where it may."""
     # A name that is not watched (another resource of the server, a changed catalogue) is not an absent argument: nobody looked.
-    return all(
-        name in watched and _bound(binding, watched[name], origins.get(name)) for name, binding in clause.bind.items()
-    )
+    for name, binding in clause.bind.items():
+        if name not in watched or not _bound(binding, watched[name], origins.get(name)):
+            return False
+    return True
 
 
 def _bound(binding: Binding, values: tuple[str | None, ...], origin: Origin | None) -> bool:

@@ -55,21 +55,23 @@ def history_facts(snapshot: Snapshot, agent: AgentId, measures: Mapping[str, int
 
 def origin_facts(origins: Mapping[str, Origin]) -> dict[str, list[str]]:
     """Names of watched arguments by where their values come from. Positive evidence only: no source means `nowhere`."""
-    facts: dict[str, set[str]] = {name: set() for name in _ORIGINS}
-    for name, origin in origins.items():
-        for source in origin.sources:
-            facts[source.partition(":")[0]].add(name)
-        if not origin.sources:
-            facts["nowhere"].add(name)
+    facts: dict[str, list[str]] = {name: [] for name in _ORIGINS}
+    labelled: set[str] = set()
+    # Names in order, and each told once of a fact: so the lists are sorted as they are.
+    for name in sorted(origins):
+        origin = origins[name]
+        forms = {source.partition(":")[0] for source in origin.sources}
+        for form in forms or ("nowhere",):
+            facts[form].append(name)
         vouched = not VOUCHING.isdisjoint(origin.sources)
         if vouched:
-            facts["vouched"].add(name)
-        for label in origin.labels:
-            family = label.partition(":")[0]
-            facts["labels"].update((f"{name}={label}", f"{name}={family}"))
-            if family == UNTRUSTED and not vouched:
-                facts["tainted"].add(name)
-    return {name: sorted(found) for name, found in facts.items()}
+            facts["vouched"].append(name)
+        families = {label.partition(":")[0] for label in origin.labels}
+        if UNTRUSTED in families and not vouched:
+            facts["tainted"].append(name)
+        labelled.update([f"{name}={label}" for label in (*origin.labels, *families)])
+    facts["labels"] = sorted(labelled)
+    return facts
 
 
 def trusted_contract(contract: Contract | None) -> dict[str, Any] | None:

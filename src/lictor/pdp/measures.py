@@ -9,7 +9,6 @@ row, the amount counts in full for each, and policy sees the greatest. Refuses t
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
@@ -34,8 +33,7 @@ MAX_KEYS: Final = 64
 _ENCODE: Final = msgspec.json.Encoder(order="sorted").encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A request, as measures see it."""
 
     request: ActionRequest
@@ -46,8 +44,7 @@ class Asked:
     selected: Selected
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What one request has to do with one measure."""
 
     keys: tuple[str, ...]
@@ -86,10 +83,14 @@ def share_of(measure: Measure, asked: Asked) -> Share:
     Raises:
         Refused: `unknown_measure`: it matches, and its key, amount or values cannot be named, or there are too many.
     """
-    action = asked.request.action
+    return _share(measure, asked, _subjects(asked))
+
+
+def _share(measure: Measure, asked: Asked, subjects: Mapping[Per, str]) -> Share:
+    action = subjects[Per.TOOL]
     counts = matches(measure.where, asked.entry, action)
     resets = measure.since is not None and matches(measure.since, asked.entry, action)
-    keys = _keys(measure, asked, needed=counts or resets)
+    keys = _keys(measure, asked, subjects, needed=counts or resets)
     if not counts:
         return Share(keys=keys, resets=resets)
     amount, members = _COUNTED[measure.of](measure, asked)
@@ -107,9 +108,10 @@ def shares_once(measures: Mapping[str, Measure], asked: Asked) -> Mapping[str, S
 
 def _shares(measures: Mapping[str, Measure], asked: Asked) -> dict[str, Share | Refused]:
     found: dict[str, Share | Refused] = {}
+    subjects = _subjects(asked)
     for name, measure in measures.items():
         try:
-            found[name] = share_of(measure, asked)
+            found[name] = _share(measure, asked, subjects)
         except Refused as refused:
             found[name] = Refused(
                 refused.reason, str(refused)
@@ -165,7 +167,7 @@ def moves_of(
 
 
 def _value(measure: Measure, share: Share, readings: tuple[Reading, ...]) -> int:
-    if tuple(reading.key for reading in readings) != share.keys:
+    if tuple([reading.key for reading in readings]) != share.keys:
         raise _unknown(measure, "was not read")
     value = 0
     for reading in readings:
@@ -180,23 +182,21 @@ def _value(measure: Measure, share: Share, readings: tuple[Reading, ...]) -> int
 # -- whose total -----------------------------------------------------------------------------------------------------------
 
 
-def _keys(measure: Measure, asked: Asked, *, needed: bool) -> tuple[str, ...]:
+def _subjects(asked: Asked) -> Mapping[Per, str]:
+    """Whose totals a request counts to, but for destinations: of these there can be several."""
     request = asked.request
-    parts: list[str] = []
-    for per in measure.per:
-        match per:
-            case Per.TASK:
-                parts.append(asked.root)
-            case Per.AGENT:
-                parts.append(request.agent)
-            case Per.HUMAN:
-                parts.append(request.human)
-            case Per.TOOL:
-                parts.append(request.action)
-            case Per.DESTINATION:
-                continue
+    return {
+        Per.TASK: asked.root,
+        Per.AGENT: request.agent,
+        Per.HUMAN: request.human,
+        Per.TOOL: request.action,
+    }
+
+
+def _keys(measure: Measure, asked: Asked, subjects: Mapping[Per, str], *, needed: bool) -> tuple[str, ...]:
     if Per.DESTINATION not in measure.per:
-        return (row_key(measure.name, measure.per, tuple(parts)),)
+        return (row_key(measure.name, measure.per, tuple([subjects[per] for per in measure.per])),)
+    parts = [subjects[per] for per in measure.per if per is not Per.DESTINATION]
     names = _destinations(asked.selected.destination)
     if not names and not needed:
         names = ("",)
@@ -207,7 +207,7 @@ def _keys(measure: Measure, asked: Asked, *, needed: bool) -> tuple[str, ...]:
     return tuple(row_key(measure.name, measure.per, (*parts, name)) for name in names)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def row_key(name: str, per: tuple[Per, ...], parts: tuple[str, ...]) -> str:
     """A row's key: the measure's name and a digest of whose total it is. Nothing else, so a changed window resets no count.
 
@@ -220,7 +220,8 @@ def _destinations(destination: Destination | None) -> tuple[str, ...]:
     """Where it goes, each place once: a host whatever its scheme and port, an address, a repository, an account."""
     if destination is None:
         return ()
-    return tuple(sorted({_place(target) for target in destination.targets}))
+    targets = destination.targets
+    return (_place(targets[0]),) if len(targets) == 1 else tuple(sorted({_place(target) for target in targets}))
 
 
 def _place(target: Target) -> str:

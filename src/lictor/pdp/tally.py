@@ -7,6 +7,9 @@ counts in the newest bucket there is, and later buckets count. Where the width c
 still see moves into the newest bucket. Refuses to know what is counted and for whom (threats HIST-01..03, HIST-11).
 """
 
+from bisect import bisect_left
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Final
 
 from msgspec.structs import replace
@@ -17,6 +20,8 @@ BUCKETS: Final = 60
 MOST: Final = 2**53 - 1
 """Greatest total: the last integer every reader of the log keeps exactly. A row that gets there stays there."""
 NOTHING: Final = Total()
+
+_AMOUNT: Final[Callable[[tuple[int, int]], int]] = itemgetter(1)
 
 Buckets = tuple[tuple[int, int], ...]
 
@@ -32,7 +37,10 @@ def width(measure: Measure) -> tuple[int, int]:
 
 def oldest(measure: Measure, at_ms: int) -> int:
     """The oldest bucket that counts at a moment."""
-    bucket_ms, _ = width(measure)
+    return _oldest(measure, width(measure)[0], at_ms)
+
+
+def _oldest(measure: Measure, bucket_ms: int, at_ms: int) -> int:
     if not bucket_ms:
         return 0
     return (at_ms if measure.fixed else at_ms - measure.window_ms) // bucket_ms
@@ -40,9 +48,11 @@ def oldest(measure: Measure, at_ms: int) -> int:
 
 def total_at(total: Total, measure: Measure, at_ms: int) -> int:
     """What a row says at a moment; at most `MOST`."""
-    shaped = reshaped(total, *width(measure), at_ms)
-    since = oldest(measure, at_ms)
-    return min(MOST, sum(amount for bucket, amount in shaped.buckets if bucket >= since))
+    bucket_ms, kept = width(measure)
+    buckets = reshaped(total, bucket_ms, kept, at_ms).buckets
+    # In order: of all from the first one that counts.
+    first = bisect_left(buckets, (_oldest(measure, bucket_ms, at_ms),))
+    return min(MOST, sum(map(_AMOUNT, buckets[first:] if first else buckets)))
 
 
 def counts_at(member: Member | None, total: Total, measure: Measure, at_ms: int) -> bool:
@@ -57,7 +67,7 @@ def reshaped(total: Total, bucket_ms: int, kept: int, at_ms: int) -> Total:
 
     The very same row where the width is the same.
     """
-    if (total.bucket_ms, total.kept) == (bucket_ms, kept):
+    if total.bucket_ms == bucket_ms and total.kept == kept:
         return total
     left, newest = 0, 0 if not bucket_ms else at_ms // bucket_ms
     for bucket, amount in total.buckets:

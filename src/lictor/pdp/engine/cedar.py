@@ -19,8 +19,9 @@ from cedarpy import Decision, Entities, PolicySet, Schema
 from lictor.model.errors import OperatorError
 from lictor.model.ids import PolicyId
 from lictor.model.reasons import Reason
-from lictor.pdp.engine import asking, projection
+from lictor.pdp.engine import asking
 from lictor.pdp.engine.entities import Directory, references, uid_of
+from lictor.pdp.engine.judging import Unfit
 from lictor.pdp.engine.schematext import read_schema
 from lictor.pdp.engine.selecting import MAX_ROUTES, Route, Selector
 from lictor.pdp.engine.slicing import ScopeIndex, Uid
@@ -170,16 +171,17 @@ class CedarEngine:
             view = self._selector.view(route, decoded)
             # The context was judged with the common ones: without policies there is nothing left to ask.
             own.append(self._of_its_own(route, view, decoded) if view.size else _NOTHING)
-        if any(verdict.errors for verdict in own):
-            return None
-        refusing = [verdict for verdict in (common, *own) if not verdict.allowed]
         # Of the common ones, each forbid concerns somebody; whose permits are satisfied is only known where no forbid is.
-        forbids = sorted({policy for verdict in refusing for policy in verdict.determining})
+        forbids: set[PolicyId] = set()
+        for verdict in (common, *own):
+            if verdict.errors:
+                return None
+            if not verdict.allowed:
+                forbids.update(verdict.determining)
         if forbids:
-            return Verdict(allowed=False, determining=tuple(forbids))
-        satisfied = frozenset(common.determining)
+            return Verdict(allowed=False, determining=tuple(sorted(forbids)))
         permits = [
-            whose.intersection(satisfied).union(verdict.determining)
+            whose.intersection(common.determining).union(verdict.determining)
             for whose, verdict in zip(self._selector.whose(chain.common), own, strict=True)
         ]
         if not all(permits):
@@ -191,7 +193,7 @@ class CedarEngine:
 
         Where they read no fact of the request, that is the same each time: it is kept.
         """
-        if view.pick is None:
+        if view.check is None:
             return self._routed(route, view, context, context)
         triple = (route.uids["principal"], route.kind[1], route.uids["resource"])
         kept = self._factless.get(triple)
@@ -256,10 +258,11 @@ class CedarEngine:
         self, view: View, context: Mapping[str, Any] | bytes, decoded: Mapping[str, Any]
     ) -> tuple[str, Schema]:
         """The context as text, with the schema that judges it: cut down if every part left out is known to be valid."""
-        if view.project is not None:
+        if view.check is not None:
             try:
-                sent = view.project(decoded)
-            except (projection.Unfit, KeyError, TypeError, ValueError):
+                view.check(decoded)
+                sent = view.pick(decoded)
+            except (Unfit, KeyError, TypeError, ValueError):
                 pass  # not judged here: everything is sent, and the engine says what is wrong with it
             else:
                 return (_encode(sent).decode() if sent else "{}"), view.schema

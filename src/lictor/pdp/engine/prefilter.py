@@ -71,7 +71,19 @@ class _Keys:
 class _Probe:
     """Policies by what they need of one attribute."""
 
-    __slots__ = ("_absent", "_all", "_elements", "_equal", "_guarded", "_high", "_low", "_present", "_truth", "place")
+    __slots__ = (
+        "_absent",
+        "_all",
+        "_elements",
+        "_equal",
+        "_guarded",
+        "_high",
+        "_low",
+        "_numeric",
+        "_present",
+        "_truth",
+        "place",
+    )
 
     def __init__(self, place: Place, needs: Sequence[tuple[int, Need]]) -> None:
         self.place = place
@@ -84,6 +96,7 @@ class _Probe:
         self._absent = tuple(at for at, _ in of("absent"))
         self._low = _Bounds((need.value, at) for at, need in of("at_least"))
         self._high = _Bounds((-need.value, at) for at, need in of("at_most"))
+        self._numeric = bool(self._low) or bool(self._high)
         self._guarded = {
             depth: tuple({at: None for at, need in needs if depth not in need.guards})
             for depth in range(1, len(place[1]) + 1)
@@ -94,13 +107,11 @@ class _Probe:
         if kind is _Missing:
             return ("missing", value.depth)  # type: ignore[attr-defined] # the class is checked on the line above
         if kind is bool:
-            if self._elements or self._low or self._high:
-                return _STRANGE
-            return ("bool", value)
+            return _STRANGE if self._elements or self._numeric else ("bool", value)
         if self._truth:
             return _STRANGE
         if kind is str:
-            if self._elements or self._low or self._high:
+            if self._elements or self._numeric:
                 return _STRANGE
             return ("equal", value if value in self._equal else None)
         if kind is int:
@@ -135,10 +146,10 @@ class _Probe:
                 return self._all
 
     def _valued(self) -> bool:
-        return bool(self._equal or self._elements or self._low or self._high)
+        return bool(self._equal or self._elements) or self._numeric
 
     def _members(self, value: Any) -> Cell:
-        if self._equal or self._low or self._high or len(value) > MAX_MEMBERS:
+        if self._equal or self._numeric or len(value) > MAX_MEMBERS:
             return _STRANGE
         found = []
         for member in value:
@@ -165,7 +176,7 @@ class _Bounds:
 
     def step(self, value: int) -> int:
         """The step a value is in, rounded up: it may keep more policies than hold, never fewer."""
-        return -(-bisect_right(self._bounds, value) // self._size)
+        return -(-bisect_right(self._bounds, value) // self._size) if self._bounds else 0
 
     def within(self, step: int) -> tuple[int, ...]:
         return self._at[: step * self._size]
@@ -174,7 +185,7 @@ class _Bounds:
 class Prefilter:
     """What needs to be asked about a request to one slice. Immutable."""
 
-    __slots__ = ("_always", "_keys", "_own", "_probes", "size")
+    __slots__ = ("_always", "_keys", "_looked_up", "_own", "_probes", "size")
 
     def __init__(self, needs: Sequence[Needs | None]) -> None:
         """Index the policies of a slice by position.
@@ -198,6 +209,7 @@ class Prefilter:
         self._keys = [_Keys(place, found) for place, found in ordered if not place[1]]
         self._own = [_Probe(place, found) for place, found in ordered if place[1] and place[0] != "context"]
         self._probes = [_Probe(place, found) for place, found in ordered if place[1] and place[0] == "context"]
+        self._looked_up = [(probe.place[1], probe.cell) for probe in self._probes]
 
     @property
     def of_use(self) -> bool:
@@ -219,7 +231,7 @@ class Prefilter:
             attributes: gives an entity's own, as JSON.
             context: as JSON.
         """
-        found: list[Cell] = [probe.cell(look_up(context, probe.place[1])) for probe in self._probes]
+        found: list[Cell] = [cell(look_up(context, path)) for path, cell in self._looked_up]
         if self._keys:
             found += [probe.cell(keys[probe.place[0]]) for probe in self._keys]
         if self._own:

@@ -30,7 +30,6 @@ action "plain" in [Action::"read"] appliesTo {
 };
 """
 AGENT: Final[Uid] = ("Agent", 'a"\n1')
-GHOST: Final[Uid] = ("Agent", "nobody")
 TOOL: Final[Uid] = ("Tool", "t")
 ENTITIES: Final[Sequence[Mapping[str, Any]]] = (
     {"uid": {"type": "Group", "id": "g"}, "attrs": {}, "parents": []},

@@ -17,6 +17,7 @@ from lictor.model.ids import PolicyId
 from lictor.model.reasons import Reason
 from lictor.pdp.depth import MAX_EXPRESSION_DEPTH, too_deep
 from lictor.pdp.engine import projection
+from lictor.pdp.engine.judging import Check, Judges
 from lictor.pdp.engine.schematext import SchemaShape, render_action
 from lictor.pdp.engine.slicing import Uid
 
@@ -38,13 +39,14 @@ class View:
     """What a request is evaluated with: compiled policies and what they can read."""
 
     policies: PolicySet
-    project: projection.Step | None
-    pick: projection.Step | None
-    """`project` for a context that is known to fit."""
+    check: Check | None
+    """Raises for a context that does not fit as far as it is judged here; the same for all views of an action. None: send all."""
+    pick: projection.Step
+    """Takes out what they can read, of a context that was checked."""
     judged: bool
-    """Whether what `project` takes fits the schema: then the engine need not look again."""
+    """Whether what is picked of a context that was checked fits the schema: then the engine need not look again."""
     schema: Schema
-    """The one action with its groups, its context cut down to what `project` leaves."""
+    """The one action with its groups, its context cut down to what `pick` leaves."""
     mentioned: tuple[Uid, ...]
     size: int
     """Policies."""
@@ -64,6 +66,8 @@ class Compiler:
         """
         self._shape = shape
         self._projecting = projecting
+        self._judges = Judges()
+        self._checks: dict[str, Check] = {}
         self._schemas: dict[str, Schema] = {}
 
     def compile(self, action: str, policies: list[pst.Template]) -> View:
@@ -82,14 +86,20 @@ class Compiler:
         text += render_action(shape, self._quoted(shape.parents), narrow.type)
         return View(
             policies=policy_set({policy.id: policy for policy in policies}),
-            project=narrow.step if self._projecting else None,
-            pick=narrow.pick if self._projecting else None,
+            check=self._check(action) if self._projecting else None,
+            pick=narrow.pick,
             judged=self._projecting and narrow.judged,
             schema=self._narrowed(text),
             mentioned=mentioned,
             size=len(policies),
             factless=not reads.whole and not reads.children,
         )
+
+    def _check(self, action: str) -> Check:
+        check = self._checks.get(action)
+        if check is None:
+            check = self._checks[action] = self._judges.of(self._shape.actions[action].context)
+        return check
 
     def _narrowed(self, text: str) -> Schema:
         """A schema by its text: slices that read the same share one (60 KiB)."""

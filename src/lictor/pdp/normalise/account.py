@@ -37,6 +37,8 @@ _LENGTHS: Final = {
     for code in codes.split()
 }
 """The IBAN registry: whole length by country."""
+_DIGITS: Final = str.maketrans({chr(code): str(code - 55) for code in range(ord("A"), ord("Z") + 1)})
+"""A letter counts as two digits (ISO 13616): A is 10."""
 
 
 def account_target(raw: Any, selector: DestinationSelector, directory: Directory, where: str) -> Target:
@@ -60,5 +62,5 @@ def iban(text: str) -> str | None:
     plain = joined.upper() if joined.isascii() else joined
     if _IBAN.fullmatch(plain) is None or len(plain) != _LENGTHS.get(plain[:2]):
         return None
-    digits = "".join(str(int(char, 36)) for char in plain[4:] + plain[:4])
+    digits = f"{plain[4:]}{plain[:4]}".translate(_DIGITS)
     return plain if int(digits) % 97 == 1 and 2 <= int(plain[2:4]) <= 98 else None

@@ -51,10 +51,11 @@ class Directory:
         """Groups that list this host; a pattern without port stands for the scheme's default port only."""
         hosts = self._indexes["hosts"]
         found: set[str] = set()
-        for suffix in (f":{port}", "") if default_port else (f":{port}",):
-            found |= hosts.get(host + suffix, _NONE)
-            for parent in _parents(host):
-                found |= hosts.get(f"*.{parent}{suffix}", _NONE)
+        if hosts:
+            patterns = [host, *(f"*.{parent}" for parent in _parents(host))]
+            for suffix in (f":{port}", "") if default_port else (f":{port}",):
+                for pattern in patterns:
+                    found |= hosts.get(pattern + suffix, _NONE)
         if default_port:
             found |= self._in_domain(host)
         return tuple(sorted(found))

@@ -9,7 +9,8 @@ import re
 import string
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, Final
+from functools import lru_cache
+from typing import Any, Final, Literal
 
 import ada_url
 import msgspec
@@ -30,6 +31,8 @@ ROOT_KEY: Final = "root:"
 
 _PLAIN: Final = re.compile(r"[\w./ @#=+,()\[\]{}!&'^-]*", re.ASCII)
 """Characters that need no closer look."""
+_ORDINARY: Final = re.compile(r"/?[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*/?", re.ASCII)
+"""A whole path of which every check of `_absolute` is known to say yes, but for the length of its names."""
 _ESCAPE: Final = re.compile(r"%(?:2[eEfF]|5[cC]|00|25)")
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _URI: Final = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*://|[Ff][Ii][Ll][Ee]:)")
@@ -68,6 +71,8 @@ class PathFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     def cedar(self) -> dict[str, Any]:
         """As a Cedar record of `PATH_TYPE`."""
+        if len(self.found) == 1 and not self.seen:
+            return _alone(self.found[0])
         every = (*self.found, *self.seen)
         names = {path.parts[-1] for path in every if path.parts}
         return {
@@ -83,6 +88,26 @@ class PathFacts(msgspec.Struct, frozen=True, kw_only=True):
             "extensions": sorted({_extension(name) for name in names} - {""}),
             "segments": sorted({fold(part) for path in every for part in path.parts}),
         }
+
+
+def _alone(path: Located) -> dict[str, Any]:
+    """What `PathFacts.cedar` says of one path."""
+    name = path.parts[-1] if path.parts else ""
+    extension = _extension(name)
+    relative = path.relative
+    return {
+        "root": path.root,
+        "relative": relative,
+        "inside": bool(path.root),
+        "name": name,
+        "extension": extension,
+        "hidden": "/." in f"/{relative}",
+        "count": 1,
+        "roots": [path.root] if path.root else [],
+        "names": [fold(name)] if path.parts else [],
+        "extensions": [extension] if extension else [],
+        "segments": sorted({fold(part) for part in path.parts}),
+    }
 
 
 PATH_TYPE: Final = (
@@ -103,7 +128,7 @@ def path_facts(selector: PathSelector, arguments: dict[str, Any], resolved: Mapp
         CallerError: `unknown_path`: absent, not a string, of two readings, outside every root where that is refused, unresolved;
             `invalid_arguments`: with a NUL.
     """
-    roots = {name: _root(text, selector) for name, text in selector.roots.items()}
+    roots = {name: _root(text, selector.style, uri=selector.uri) for name, text in selector.roots.items()}
     written = absolute_paths(selector, arguments)
     seen = tuple(_located(parts, roots, selector, where) for where, parts in written)
     if selector.resolve == "none":
@@ -131,7 +156,7 @@ def absolute_paths(selector: PathSelector, arguments: dict[str, Any]) -> list[tu
         items = values(arguments, (selector.base,), Reason.UNKNOWN_PATH)
         base = _absolute(items[0][1], selector, None, selector.base)
     elif selector.base:
-        base = _root(selector.roots[selector.base], selector)
+        base = _root(selector.roots[selector.base], selector.style, uri=selector.uri)
     pointed = values(arguments, many(selector.pointer), Reason.UNKNOWN_PATH)
     found = [(where, _absolute(raw, selector, base, where)) for where, raw in (*items, *pointed)]
     if sum(len(parts) for _, parts in found) > MAX_NAMES:
@@ -158,8 +183,10 @@ def _lower(name: str) -> str:
     return name.translate(_ASCII_LOWER)
 
 
-def _root(text: str, selector: PathSelector) -> tuple[str, ...]:
-    return _absolute(text, selector, None, "")
+@lru_cache(maxsize=256)
+def _root(text: str, style: Literal["posix", "windows"], *, uri: bool) -> tuple[str, ...]:
+    """Read once: there are as many as the bundle names."""
+    return _absolute(text, PathSelector(pointer="", roots={}, style=style, uri=uri), None, "")
 
 
 def _real(key: str, resolved: Mapping[str, str], selector: PathSelector) -> tuple[str, ...]:
@@ -186,6 +213,12 @@ def _located(
 def _absolute(raw: Any, selector: PathSelector, base: tuple[str, ...] | None, where: str) -> tuple[str, ...]:
     if not isinstance(raw, str):
         raise _unknown("the path is missing or not a string", where)
+    if selector.style == "posix" and len(raw) <= MAX_SEGMENT_BYTES and _ORDINARY.fullmatch(raw):
+        named = tuple(raw.strip("/").split("/"))
+        if raw[0] == "/":
+            return named
+        if base is not None:
+            return (*base, *named)
     text = _from_uri(raw, selector, where) if _URI.match(raw) else raw
     _check_characters(text, where)
     if selector.style == "windows":

@@ -96,9 +96,7 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
 
     def cedar(self) -> dict[str, Any]:
         """As a Cedar record of `DESTINATION_TYPE`."""
-        path = {"path": self.path} if self.path else {}
-        return {
-            **path,
+        found: dict[str, Any] = {
             "kind": self.kind,
             "scheme": self.scheme,
             "host": self.host,
@@ -112,10 +110,13 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
             "idn": self.idn,
             "mixed_script": self.mixed_script,
             "count": len(self.targets),
-            "hosts": _set(target.host for target in self.targets),
-            "domains": _set(target.domain for target in self.targets),
-            "addresses": _set(target.address for target in self.targets),
+            "hosts": _set([target.host for target in self.targets]),
+            "domains": _set([target.domain for target in self.targets]),
+            "addresses": _set([target.address for target in self.targets]),
         }
+        if self.path:
+            found["path"] = self.path
+        return found
 
 
 DESTINATION_TYPE = (
@@ -128,6 +129,24 @@ DESTINATION_TYPE = (
 def destination_from(targets: tuple[Target, ...], git: GitRef | None = None) -> Destination:
     """Several targets, at least one, as one destination."""
     first, others = targets[0], targets[1:]
+    if not others:
+        return Destination(
+            kind=first.kind,
+            scheme=first.scheme,
+            host=first.host,
+            domain=first.domain,
+            port=first.port,
+            address=first.address,
+            directory=first.directory,
+            external=not first.directory,
+            ip=first.ip,
+            private=first.private,
+            idn=first.idn,
+            mixed_script=first.mixed_script,
+            targets=targets,
+            path=first.path,
+            git=git,
+        )
     shared = set(first.directory).intersection(*(target.directory for target in others))
     return Destination(
         kind=first.kind,
@@ -157,5 +176,7 @@ def _same(first: _T, others: Iterable[_T], mixed: _T) -> _T:
     return first if all(other == first for other in others) else mixed
 
 
-def _set(items: Iterable[str]) -> list[str]:
+def _set(items: list[str]) -> list[str]:
+    if len(items) == 1:
+        return items if items[0] else []
     return sorted({item for item in items if item})

@@ -43,7 +43,6 @@ _UNSURE: Final = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{3}", re.ASCII)
 """`1.500` is one and a half to some and fifteen hundred to others."""
 _MAX_NUMBER: Final = 40
 _MONEY: Final = "$€£¥₹#"
-_DRIVE: Final = re.compile(r"[A-Za-z]:[\\/]", re.ASCII)
 
 
 def form_of(kind: str, value: Any) -> str | None:

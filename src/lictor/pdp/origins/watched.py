@@ -12,6 +12,8 @@ MAX_ITEMS: Final = 1_000
 """Values of one watched argument; more have no form."""
 _SEPARATORS: Final = re.compile(r"[,;]")
 _LONGEST_INDEX: Final = 6
+_TOP: Final = re.compile(r"/[A-Za-z0-9_-]+", re.ASCII)
+"""A pointer to a member of the arguments whose name stands as it is."""
 _ODD: Final = object()
 """Something that is no value of any kind."""
 
@@ -38,12 +40,17 @@ def forms_of(watch: Watch, arguments: dict[str, Any]) -> tuple[str | None, ...]:
     no plain address contains. Anything in the way of the pointer that it was not written for is a value without form.
     """
     items: list[Any] = []
-    _walk(arguments, watch.pointer.split("/")[1:], items)
+    # A text at the top, under a plain name, is nearly every watched argument there is.
+    one = arguments.get(watch.pointer[1:])
+    if type(one) is str and _TOP.fullmatch(watch.pointer):
+        items.append(one)
+    else:
+        _walk(arguments, watch.pointer.split("/")[1:], items)
     if len(items) > MAX_ITEMS:
         return (None,)
     if watch.kind == "email":
         items = [part for item in items for part in _addresses(item)]
-    return tuple(form_of(watch.kind, item) for item in items)
+    return tuple([form_of(watch.kind, item) for item in items])
 
 
 def _walk(value: Any, steps: list[str], items: list[Any]) -> None:
