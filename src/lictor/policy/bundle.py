@@ -15,6 +15,7 @@ from lictor.model.ids import AgentId, HumanId, PolicyRevision
 from lictor.model.lease import Credential
 from lictor.model.signal import SignalRule
 from lictor.pdp.normalise import Directory
+from lictor.pdp.roles import Approvers
 from lictor.policy.text import ParsedPolicy
 
 
@@ -37,8 +38,7 @@ class Bundle:
     agents: dict[AgentId, Agent]
     purposes: tuple[str, ...]
     humans: dict[HumanId, tuple[str, ...]]
-    approvers: dict[HumanId, tuple[str, ...]]
-    four_eyes: bool
+    approvers: Approvers
     directory: Directory
     lines: dict[tuple[ActionKind, str, str], str]
     content_rules: tuple[ContentRule, ...] = ()
@@ -47,4 +47,3 @@ class Bundle:
     credentials: Mapping[str, Credential] = field(default_factory=dict)
     applications: Mapping[str, Application] = field(default_factory=dict)
     proofs: Mapping[AgentId, tuple[Proof, ...]] = field(default_factory=dict)
-    operators: frozenset[str] = frozenset()

@@ -7,11 +7,12 @@ there is a catalogue. Refuses to know how they are decided; `cases.py` runs what
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
 from lictor.model.action import ActionKind, SealedArguments
+from lictor.model.approval import Strength
 from lictor.model.catalog import CatalogEntry
 from lictor.model.containment import Restriction, Scope
 from lictor.model.contract import Clause, ContractSource
@@ -79,6 +80,8 @@ class _CaseTable(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     labels: tuple[str, ...] = ()
     approval: tuple[str, ...] = ()
     approved_by: str = ""
+    people: int = 1
+    strength: Literal["secret", "login", "passkey"] = "secret"
     budget: dict[str, int] = {}
     value_used: dict[str, int] = {}
     measures: dict[str, int] = {}
@@ -118,6 +121,7 @@ class Case:
         resolved: where links lead, by pointer; a path not named leads where it says.
         approval: groups somebody has approved it in; empty means no approval.
         approved_by: who approved; empty picks an approver in these groups.
+        people, strength: how many approved it, and how they proved who they are.
         changed: the server's live definition is not the pinned one.
         now_ms: time of the question; None means one day before the agent's review date.
         reason, groups, policies: checked where they are not empty; `policies` must be among the determining ones.
@@ -152,6 +156,8 @@ class Case:
     signals: Mapping[str, int] = field(default_factory=dict)
     human_groups: tuple[str, ...] | None = None
     resolved: Mapping[str, str] = field(default_factory=dict)
+    people: int = 1
+    strength: Strength = Strength.SECRET
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -248,6 +254,8 @@ def _case(
         labels=tuple(sorted({*table.labels, *(label.partition(":")[0] for label in table.labels)})),
         approval=tuple(sorted(set(table.approval))),
         approved_by=table.approved_by,
+        people=table.people,
+        strength=Strength[table.strength.upper()],
         budget=table.budget,
         value_used=table.value_used,
         measures=table.measures,

@@ -278,23 +278,34 @@ def _readings(
 def _approval(pdp: Pdp, case: Case, request: ActionRequest, now: int) -> Approval | None:
     if not case.approval:
         return None
-    groups_of, four_eyes = pdp.approvers.groups_of, pdp.approvers.four_eyes
-    able = [
-        human
-        for human, groups in sorted(groups_of.items())
-        if set(case.approval).issubset(groups) and not (four_eyes and human == case.human)
+    agent = pdp.agents.get(case.agent)
+    owner, wanted = agent.owner if agent is not None else "", set(case.approval)
+    able = {
+        human: wanted.intersection(groups)
+        for human, groups in sorted(pdp.approvers.groups_of.items())
+        if wanted.intersection(groups) and pdp.approvers.may_answer(human, requester=case.human, owner=owner)
+    }
+    # One person has to be in all of the groups, several in them together. Nobody able: the case's own human, whom `decide`
+    # then refuses with the true reason.
+    alone = [human for human, groups in able.items() if groups == wanted]
+    if case.approved_by:
+        chosen = [HumanId(case.approved_by)]
+    else:
+        chosen = (alone[:1] if case.people == 1 else list(able)[: case.people]) or [case.human]
+    answers = [
+        Approval(
+            id=ApprovalId("case"),
+            hold=HoldId("case"),
+            digest=request.digest,
+            approver=human,
+            groups=tuple(sorted(able.get(human, case.approval))),
+            given_at_ms=now,
+            expires_at_ms=now + 600_000,
+            strength=case.strength,
+        )
+        for human in chosen
     ]
-    # Nobody able: the case's own human, whom `decide` then refuses with the true reason.
-    approver = HumanId(case.approved_by) if case.approved_by else able[0] if able else case.human
-    return Approval(
-        id=ApprovalId("case"),
-        hold=HoldId("case"),
-        digest=request.digest,
-        approver=approver,
-        groups=case.approval,
-        given_at_ms=now,
-        expires_at_ms=now + 600_000,
-    )
+    return msgspec.structs.replace(answers[-1], others=tuple(answers[:-1]), met=case.approval)
 
 
 def difference(case: Case, decision: Decision) -> str:

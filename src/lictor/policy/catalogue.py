@@ -24,9 +24,11 @@ from lictor.model.catalog import (
 )
 from lictor.model.errors import CallerError
 from lictor.model.ids import DefinitionDigest, ServerName
+from lictor.model.preview_rule import PreviewRule
 from lictor.pdp.facts import families
 from lictor.policy.documents import Document, caller_message, convert, only_keys, tables
 from lictor.policy.names import FEATURES, label_problem, resource_problem, tag_problem, thing_problem
+from lictor.policy.preview_rules import rule_faults, tool_fault
 from lictor.policy.problems import Problems, quote
 from lictor.policy.selectors import (
     Fault,
@@ -75,6 +77,7 @@ class _StandIn(_Resource, forbid_unknown_fields=True, kw_only=True):
 
 class _Thing(_StandIn, forbid_unknown_fields=True, kw_only=True):
     pin: str = ""
+    preview: PreviewRule | None = None
 
 
 _FAULTS: Final[dict[str, Callable[[Any], Iterable[Fault]]]] = {
@@ -152,6 +155,7 @@ def read_catalogue(
                 _check_pin(document, path, table.pin, definitions.get(key), problems)
             catalogue.entries.append(_entry(server, kind, name, table))
             catalogue.lines[key] = document.lines.where(path)
+    _check_previews(document, catalogue.entries[added:], problems)
     _check_resources(document, catalogue.entries[added:], problems)
 
 
@@ -184,6 +188,7 @@ def _entry(server: ServerName, kind: ActionKind, name: str, table: _Feature) -> 
         command=table.command if isinstance(table, _StandIn) else None,
         pin=DefinitionDigest(table.pin) if isinstance(table, _Thing) else None,
         timeout_s=table.timeout_s,
+        preview=table.preview if isinstance(table, _Thing) else None,
     )
 
 
@@ -219,6 +224,18 @@ def _check_pin(document: Document, path: Path, pin: str, definition: dict[str, A
             f"the pin of {quote(path[1])} is not that of its definition",
             f'look at the definition again, then write: pin = "{digest}"',
         )
+
+
+def _check_previews(document: Document, entries: list[CatalogEntry], problems: Problems) -> None:
+    """Previews stand on the entry's other selectors, and on other entries."""
+    effects = {entry.name: entry.effect for entry in entries if entry.kind is ActionKind.TOOL}
+    for entry in entries:
+        if entry.preview is None:
+            continue
+        section = next(name for name, kind in SECTIONS.items() if kind is entry.kind)
+        where = document.lines.where((section, entry.name, "preview"))
+        for value, problem in (*rule_faults(entry, entry.preview), *tool_fault(entry, entry.preview, effects)):
+            problems.add(where, f"the preview of {quote(entry.name)}: {quote(value)}: {problem}")
 
 
 def _check_resources(document: Document, entries: list[CatalogEntry], problems: Problems) -> None:

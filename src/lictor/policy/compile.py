@@ -14,7 +14,7 @@ from lictor.model.content import Content
 from lictor.model.errors import CallerError, OperatorError
 from lictor.model.ids import PolicyRevision
 from lictor.model.reasons import Reason
-from lictor.pdp.decide import Approvers, Entity, Offering, Pdp
+from lictor.pdp.decide import Entity, Offering, Pdp
 from lictor.pdp.engine.cedar import CedarEngine
 from lictor.pdp.normalise.domains import warm
 from lictor.pdp.shapes import compile_encoder
@@ -56,7 +56,7 @@ def compile_bundle(bundle: Bundle) -> Pdp:
         agents=bundle.agents,
         purposes=frozenset(bundle.purposes),
         humans=bundle.humans,
-        approvers=Approvers(groups_of=bundle.approvers, four_eyes=bundle.four_eyes, operators=bundle.operators),
+        approvers=bundle.approvers,
         directory=bundle.directory,
         content=Content(
             rules=bundle.content_rules,

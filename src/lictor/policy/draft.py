@@ -88,15 +88,6 @@ class _Work:
     skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
-def draft_server(server: str, listing: Listing) -> Draft:
-    """Draft a server that has no catalogue yet.
-
-    Raises:
-        OperatorError: `bundle_refused`: not a server name.
-    """
-    return merge_draft("", b"", server, listing)
-
-
 def merge_draft(text: str, definitions: bytes, server: str, listing: Listing, *, accept: Collection[str] = ()) -> Draft:
     """Add what is new to a reviewed catalogue; change nothing in it but the pins that are accepted.
 

@@ -5,7 +5,7 @@ ever shown to an agent. Refuses to know the store; it is handed request and snap
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
@@ -116,7 +116,7 @@ def explain(
     principal, action, resource, context = asked.heard[0]
     approved = next((one[3] for one in asked.heard if "approval" in one[3]), None)
     examiner = _Examiner(bundle, principal, action, resource, context, approved)
-    notes = tuple(examiner.examine(policy) for policy in _scoped(bundle, pdp, request))
+    notes = examiner.examine(_scoped(bundle, pdp, request))
     return Explanation(decision=decision, action=request.action, policies=notes, facts=context, suggestions=found)
 
 
@@ -164,7 +164,7 @@ def _scoped(bundle: Bundle, pdp: Pdp, request: ActionRequest) -> list[ParsedPoli
 
 
 class _Examiner:
-    """Asks about one policy at a time, with everything else as it was."""
+    """Asks about each policy alone, with everything else as it was."""
 
     def __init__(
         self,
@@ -183,46 +183,105 @@ class _Examiner:
         known = {(entity["uid"]["type"], entity["uid"]["id"]): entity["attrs"] for entity in self._entities}
         self._read = {"context": context, "principal": known.get(principal, {})}
 
-    def examine(self, policy: ParsedPolicy) -> PolicyNote:
-        outcome, error = self._ask(policy.json, self._context)
-        with_approval = False
-        if outcome == "does not apply" and self._approved is not None:
-            with_approval = self._ask(policy.json, self._approved)[0] == "applies"
-        return PolicyNote(
-            id=policy.id,
-            effect=policy.effect,
-            where=policy.where,
-            reason=policy.annotations.get("reason", ""),
-            owner=policy.annotations.get("owner", ""),
-            outcome=outcome,
-            failed="" if outcome == "applies" else self._failed(policy),
-            error=error,
-            with_approval=with_approval,
-            clauses=self._clauses(policy),
+    def examine(self, policies: Sequence[ParsedPolicy]) -> tuple[PolicyNote, ...]:
+        """A note on each policy."""
+        parts = [_conditions(policy.json) for policy in policies]
+        outcomes, prefixes = self._whole_and_cut(policies, parts)
+        approved = self._approves(policies, outcomes)
+        clauses = self._clauses(policies, parts, prefixes)
+        failed = [
+            ""
+            if outcome == "applies"
+            else next((c.text for c, cut in zip(mine, cuts, strict=True) if cut != "applies"), "")
+            for (outcome, _), mine, cuts in zip(outcomes, clauses, prefixes, strict=True)
+        ]
+        return tuple(
+            PolicyNote(
+                id=policy.id,
+                effect=policy.effect,
+                where=policy.where,
+                reason=policy.annotations.get("reason", ""),
+                owner=policy.annotations.get("owner", ""),
+                outcome=outcome,
+                failed=failed[place],
+                error=error,
+                with_approval=approved[place],
+                clauses=clauses[place],
+            )
+            for place, (policy, (outcome, error)) in enumerate(zip(policies, outcomes, strict=True))
         )
 
-    def _ask(self, policy: Mapping[str, Any], context: dict[str, Any]) -> tuple[Outcome, str]:
-        # A forbid alone can not be told from no policy at all by its decision, but a permit can: only the conditions matter here.
-        alone = {**policy, "effect": "permit"}
-        engine = CedarEngine({PolicyId("alone"): alone}, self._schema, self._entities)
-        principal, action, resource = self._asked
-        verdict = engine.evaluate(principal, action, resource, context)
-        if verdict.errors:
-            return "error", verdict.errors[0]
-        return ("applies", "") if verdict.allowed else ("does not apply", "")
+    def _ask(self, policies: Sequence[Mapping[str, Any]], context: dict[str, Any]) -> list[tuple[Outcome, str]]:
+        """What each policy alone would say. All of them are asked in one set: making an engine costs more than asking it.
 
-    def _clauses(self, policy: ParsedPolicy) -> tuple[ClauseNote, ...]:
-        """Each condition beside those before it that are met, so that guards still guard."""
-        found: list[ClauseNote] = []
-        met: list[dict[str, Any]] = []
-        for part in _conditions(policy.json):
-            outcome, _ = self._ask({**policy.json, "conditions": [*met, part]}, self._context)
-            holds = {"applies": True, "does not apply": False}.get(outcome)
-            if holds:
-                met.append(part)
-            values = {".".join(path): value for path in reads(part) if (value := self._value(path)) is not None}
-            found.append(ClauseNote(text=condition_text(policy.json, part), holds=holds, values=values))
-        return tuple(found)
+        As permits they do not touch each other: an answer names every one that is satisfied. Only which of them an error is of
+        it does not say, so then those are asked by themselves.
+        """
+        if not policies:
+            return []
+        verdict = self._verdict(policies, context)
+        if verdict.errors and len(policies) == 1:
+            return [("error", verdict.errors[0])]
+        satisfied = set(verdict.determining)
+        return [
+            ("applies", "")
+            if _name(place, policies) in satisfied
+            else (self._ask([policy], context)[0] if verdict.errors else ("does not apply", ""))
+            for place, policy in enumerate(policies)
+        ]
+
+    def _verdict(self, policies: Sequence[Mapping[str, Any]], context: dict[str, Any]) -> Verdict:
+        # A forbid alone can not be told from no policy at all by its decision, but a permit can: only the conditions matter here.
+        permits = {_name(place, policies): {**policy, "effect": "permit"} for place, policy in enumerate(policies)}
+        principal, action, resource = self._asked
+        return CedarEngine(permits, self._schema, self._entities).evaluate(principal, action, resource, context)
+
+    def _approves(self, policies: Sequence[ParsedPolicy], outcomes: Sequence[tuple[Outcome, str]]) -> list[bool]:
+        """Whether each policy that does not apply would, once people of all groups had approved."""
+        wanting = [place for place, (outcome, _) in enumerate(outcomes) if outcome == "does not apply"]
+        found = [False] * len(policies)
+        if self._approved is not None:
+            answers = self._ask([policies[place].json for place in wanting], self._approved)
+            for place, (outcome, _) in zip(wanting, answers, strict=True):
+                found[place] = outcome == "applies"
+        return found
+
+    def _whole_and_cut(
+        self, policies: Sequence[ParsedPolicy], parts: Sequence[Sequence[dict[str, Any]]]
+    ) -> tuple[list[tuple[Outcome, str]], list[list[Outcome]]]:
+        """What each policy says; and what it would say if it ended behind each of its conditions, so that guards still guard."""
+        cuts = [
+            {**policy.json, "conditions": list(mine[:count])}
+            for policy, mine in zip(policies, parts, strict=True)
+            for count in range(1, len(mine) + 1)
+        ]
+        answers = self._ask([*(policy.json for policy in policies), *cuts], self._context)
+        rest = iter(answers[len(policies) :])
+        return answers[: len(policies)], [[next(rest)[0] for _ in mine] for mine in parts]
+
+    def _clauses(
+        self,
+        policies: Sequence[ParsedPolicy],
+        parts: Sequence[Sequence[dict[str, Any]]],
+        prefixes: Sequence[Sequence[Outcome]],
+    ) -> list[tuple[ClauseNote, ...]]:
+        """Each condition beside those before it that are met: up to the first that is not, that is what the cuts say."""
+        found: list[list[ClauseNote]] = [[] for _ in policies]
+        met: list[list[dict[str, Any]]] = [[] for _ in policies]
+        for number in range(max(map(len, parts), default=0)):
+            places = [place for place, mine in enumerate(parts) if number < len(mine)]
+            beyond = [at for at in places if len(met[at]) < number]
+            asked = [{**policies[at].json, "conditions": [*met[at], parts[at][number]]} for at in beyond]
+            answers = dict(zip(beyond, (outcome for outcome, _ in self._ask(asked, self._context)), strict=True))
+            for at in places:
+                part = parts[at][number]
+                holds = _HOLDS[answers.get(at, prefixes[at][number])]
+                if holds:
+                    met[at].append(part)
+                values = {".".join(path): value for path in reads(part) if (value := self._value(path)) is not None}
+                text = condition_text(policies[at].json, part)
+                found[at].append(ClauseNote(text=text, holds=holds, values=values))
+        return [tuple(mine) for mine in found]
 
     def _value(self, path: tuple[str, ...]) -> Any:
         value: Any = self._read.get(path[0])
@@ -230,14 +289,13 @@ class _Examiner:
             value = value.get(name) if isinstance(value, dict) else None
         return value
 
-    def _failed(self, policy: ParsedPolicy) -> str:
-        """The first condition at which the policy stops applying: conditions are added one by one, so guards still guard."""
-        parts = _conditions(policy.json)
-        for count in range(1, len(parts) + 1):
-            cut = {**policy.json, "conditions": parts[:count]}
-            if self._ask(cut, self._context)[0] != "applies":
-                return condition_text(policy.json, parts[count - 1])
-        return ""
+
+_HOLDS: Final[Mapping[Outcome, bool | None]] = {"applies": True, "does not apply": False, "error": None}
+
+
+def _name(place: int, policies: Sequence[object]) -> PolicyId:
+    """What the engine calls one of several policies that are asked at once; errors name it."""
+    return PolicyId("alone" if len(policies) == 1 else f"p{place}")
 
 
 def _conditions(policy: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -181,7 +181,7 @@ def _asks(policy: ParsedPolicy, use: Use) -> bool:
 
 
 def _approvers(bundle: Bundle, use: Use) -> list[str]:
-    existing = sorted({group for groups in bundle.approvers.values() for group in groups})
+    existing = sorted(bundle.approvers.groups)
     seen = sorted(use.approvals.intersection(existing))
     if seen:
         return seen

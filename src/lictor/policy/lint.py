@@ -150,7 +150,7 @@ def _known(bundle: Bundle) -> Known:
     entities["AgentGroup"] = {group for agent in bundle.agents.values() for group in agent.groups}
     return Known(
         entities={type_: frozenset(ids) for type_, ids in entities.items()},
-        approver_groups=frozenset(group for groups in bundle.approvers.values() for group in groups),
+        approver_groups=bundle.approvers.groups,
         labels=frozenset(
             {
                 *KNOWN_LABELS,

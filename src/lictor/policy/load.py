@@ -19,6 +19,7 @@ from lictor.model.lease import Credential
 from lictor.model.reasons import Reason
 from lictor.model.signal import SignalRule
 from lictor.pdp.normalise import Directory
+from lictor.pdp.roles import Approvers
 from lictor.policy.applications import read_applications
 from lictor.policy.authority import credential_entries, purpose_entries
 from lictor.policy.bundle import Bundle
@@ -29,7 +30,7 @@ from lictor.policy.documents import read_json, read_toml
 from lictor.policy.measures import read_measures
 from lictor.policy.names import server_problem
 from lictor.policy.problems import BundleRefused, Problem, Problems, quote
-from lictor.policy.registry import Answering, People, read_agents, read_approvers, read_directory
+from lictor.policy.registry import People, read_agents, read_approvers, read_directory
 from lictor.policy.signals import read_signals
 from lictor.policy.text import ParsedPolicy
 
@@ -109,7 +110,7 @@ def load_bundle(files: Mapping[str, bytes], policies: Sequence[ParsedPolicy]) ->
         if not is_known(path):
             problems.add(path, "this file does not belong into a bundle", "move it out, or begin its name with a dot")
     people = _agents(files, problems)
-    answering = _approvers(files, problems)
+    approvers = _approvers(files, problems)
     applications = _applications(files, problems)
     directory = _directory(files, problems)
     catalogue, definitions = _catalogue(files, problems)
@@ -133,9 +134,7 @@ def load_bundle(files: Mapping[str, bytes], policies: Sequence[ParsedPolicy]) ->
         agents=dict(people.agents),
         purposes=people.purposes,
         humans=dict(people.humans),
-        approvers=dict(answering.groups_of),
-        four_eyes=answering.four_eyes,
-        operators=answering.operators,
+        approvers=approvers,
         applications=applications,
         proofs=dict(people.proofs),
         directory=directory,
@@ -165,9 +164,9 @@ def _agents(files: Mapping[str, bytes], problems: Problems) -> People:
     return read_agents(document, problems) if document else People()
 
 
-def _approvers(files: Mapping[str, bytes], problems: Problems) -> Answering:
+def _approvers(files: Mapping[str, bytes], problems: Problems) -> Approvers:
     document = read_toml(APPROVERS, files[APPROVERS], problems) if APPROVERS in files else None
-    return read_approvers(document, problems) if document else Answering()
+    return read_approvers(document, problems) if document else Approvers()
 
 
 def _applications(files: Mapping[str, bytes], problems: Problems) -> dict[str, Application]:

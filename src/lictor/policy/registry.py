@@ -20,6 +20,7 @@ from lictor.pdp.normalise.account import iban
 from lictor.pdp.normalise.domains import is_public_suffix
 from lictor.pdp.normalise.git import repository_problem
 from lictor.pdp.normalise.hosts import read_host
+from lictor.pdp.roles import Approvers
 from lictor.policy.documents import Document, convert, only_keys, tables
 from lictor.policy.names import human_problem, name_problem
 from lictor.policy.problems import Problems, quote
@@ -115,43 +116,68 @@ def _humans(document: Document, problems: Problems) -> dict[HumanId, tuple[str, 
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answering:
-    """Who may answer, in which groups; and the groups of those who run the control plane."""
-
-    groups_of: Mapping[HumanId, tuple[str, ...]] = field(default_factory=dict)
-    four_eyes: bool = True
-    operators: frozenset[str] = frozenset()
+_FLAGS: Final = {"four_eyes": True, "owners": True}
+"""Keys that are true or false, and what they are unless said otherwise."""
+_ROLES: Final = ("operators", "authors", "overriders")
 
 
-def read_approvers(document: Document, problems: Problems) -> Answering:
-    """`[approvers."os:alice"] groups = [...]`, `four_eyes` (true unless it says otherwise) and `operators = ["group"]`."""
-    only_keys(document, ("four_eyes", "operators", "approvers"), problems)
-    four_eyes = document.raw.get("four_eyes", True)
-    if not isinstance(four_eyes, bool):
-        problems.add(document.lines.where(("four_eyes",)), "four_eyes must be true or false")
-        four_eyes = True
-    groups_of: dict[HumanId, tuple[str, ...]] = {}
-    for human, raw in tables(document, "approvers", problems).items():
-        path = ("approvers", human)
+def read_approvers(document: Document, problems: Problems) -> Approvers:
+    """Who answers holds, and who runs the control plane.
+
+    `[approvers."os:alice"] groups = [...]`; `[viewers."os:carol"] groups = [...]`; `four_eyes` and `owners` (both true unless
+    they say otherwise); `operators`, `authors`, `overriders`: lists of groups, each empty unless it says otherwise.
+    """
+    only_keys(document, (*_FLAGS, *_ROLES, "approvers", "viewers"), problems)
+    flags = {name: _flag(document, name, usual, problems) for name, usual in _FLAGS.items()}
+    groups_of = _members(document, "approvers", problems)
+    viewers = _members(document, "viewers", problems)
+    for both in sorted(groups_of.keys() & viewers.keys()):
+        problems.add(
+            document.lines.where(("viewers", both)), f"{quote(both)} is an approver, who sees everything anyway"
+        )
+    operators, authors, overriders = (_role(document, name, problems) for name in _ROLES)
+    return Approvers(
+        groups_of=groups_of,
+        viewers=viewers,
+        four_eyes=flags["four_eyes"],
+        owners=flags["owners"],
+        operators=operators,
+        authors=authors,
+        overriders=overriders,
+    )
+
+
+def _flag(document: Document, name: str, usual: bool, problems: Problems) -> bool:
+    value = document.raw.get(name, usual)
+    if isinstance(value, bool):
+        return value
+    problems.add(document.lines.where((name,)), f"{name} must be true or false")
+    return usual
+
+
+def _members(document: Document, what: str, problems: Problems) -> dict[HumanId, tuple[str, ...]]:
+    found: dict[HumanId, tuple[str, ...]] = {}
+    one = what.removesuffix("s")
+    for human, raw in tables(document, what, problems).items():
+        path = (what, human)
         table = convert(document, path, raw, _ApproverTable, problems)
         _note(problems, document.lines.where(path), human, human_problem(human))
         if table is None:
             continue
         where = document.lines.where((*path, "groups"))
-        if not table.groups:
-            problems.add(where, f"approver {quote(human)} is in no group", "name a group, or remove the approver")
+        if not table.groups and what == "approvers":
+            problems.add(where, f"{one} {quote(human)} is in no group", f"name a group, or remove the {one}")
         for group in table.groups:
             _note(problems, where, group, name_problem(group))
-        groups_of[HumanId(human)] = tuple(sorted(set(table.groups)))
-    return Answering(groups_of=groups_of, four_eyes=four_eyes, operators=_operators(document, problems))
+        found[HumanId(human)] = tuple(sorted(set(table.groups)))
+    return found
 
 
-def _operators(document: Document, problems: Problems) -> frozenset[str]:
-    raw: Any = document.raw.get("operators", [])
-    where = document.lines.where(("operators",))
+def _role(document: Document, name: str, problems: Problems) -> frozenset[str]:
+    raw: Any = document.raw.get(name, [])
+    where = document.lines.where((name,))
     if not isinstance(raw, list) or not all(isinstance(group, str) for group in raw):
-        problems.add(where, "operators must be a list of groups", 'for example: operators = ["operators"]')
+        problems.add(where, f"{name} must be a list of groups", f'for example: {name} = ["{name}"]')
         return frozenset()
     for group in raw:
         _note(problems, where, group, name_problem(group))

@@ -54,7 +54,7 @@ def destination_faults(selector: DestinationSelector) -> Iterator[Fault]:
         yield kinds, f"a destination has exactly one of {', '.join(DESTINATION_KINDS)}"
         return
     kind = kinds[0]
-    yield from _pointer_faults(kind, getattr(selector, kind))
+    yield from pointer_faults(kind, getattr(selector, kind))
     for member, kinds_of in _ONLY_OF.items():
         if kind not in kinds_of and getattr(selector, member) != getattr(_DEFAULTS, member):
             yield getattr(selector, member), f"{member} is for {' and '.join(kinds_of)} only"
@@ -68,7 +68,7 @@ def destination_faults(selector: DestinationSelector) -> Iterator[Fault]:
         if getattr(selector, member):
             yield from _plain_faults(member, getattr(selector, member))
     if selector.ref:
-        yield from _pointer_faults("ref", selector.ref)
+        yield from pointer_faults("ref", selector.ref)
         if len(selector.targets) != 1 or "*" in selector.targets[0]:
             yield list(selector.targets), "refs need one remote: git is a single pointer without *"
     elif selector.force:
@@ -79,13 +79,13 @@ def destination_faults(selector: DestinationSelector) -> Iterator[Fault]:
 
 def value_faults(selector: ValueSelector) -> Iterator[Fault]:
     """Faults of `value`."""
-    yield from _pointer_faults("amount", selector.amount)
+    yield from pointer_faults("amount", selector.amount)
     if not selector.currencies or not all(_is_currency(code) for code in selector.currencies):
         yield list(selector.currencies), "currencies are one or more ISO 4217 codes, such as EUR"
     if not selector.currency.startswith("/") and selector.currency not in selector.currencies:
         yield selector.currency, "currency is a JSON pointer, or one of the currencies"
     if selector.currency.startswith("/"):
-        yield from _pointer_faults("currency", selector.currency)
+        yield from pointer_faults("currency", selector.currency)
     if selector.unit not in {"decimal", "minor", "number"}:
         yield selector.unit, "unit is decimal, minor or number"
     if selector.digits is None:
@@ -97,7 +97,7 @@ def value_faults(selector: ValueSelector) -> Iterator[Fault]:
 
 def path_faults(selector: PathSelector) -> Iterator[Fault]:
     """Faults of `path`."""
-    yield from _pointer_faults("pointer", selector.pointer)
+    yield from pointer_faults("pointer", selector.pointer)
     if not selector.roots:
         yield selector.roots, "roots names at least one directory"
     for name, root in selector.roots.items():
@@ -132,12 +132,13 @@ def watch_faults(watched: Mapping[str, Watch]) -> Iterator[Fault]:
     for name, watch in watched.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,63}", name):
             yield name, "a watched argument's name is letters, digits and _, and policy reads it as context.origin.NAME"
-        yield from _pointer_faults("pointer", watch.pointer)
+        yield from pointer_faults("pointer", watch.pointer)
 
 
-def _pointer_faults(member: str, pointers: str | tuple[str, ...]) -> Iterator[Fault]:
+def pointer_faults(member: str, pointers: str | tuple[str, ...], *, needed: bool = True) -> Iterator[Fault]:
+    """Faults of pointers into arguments, under the name of what holds them."""
     found = many(pointers)
-    if not found:
+    if not found and needed:
         yield pointers, f"{member} is a JSON pointer into the arguments, such as /{member}"
     for pointer in found:
         if not _POINTER.fullmatch(pointer):

@@ -22,6 +22,16 @@ title = "taking an approval away never permits"
 fact = "context.approval"
 change = "remove"
 
+[tightening.more_approvers_only_help]
+title = "fewer approvers never permit"
+fact = "context.approval.people"
+change = "lower"
+
+[tightening.stronger_proof_only_helps]
+title = "a weaker proof of who approved never permits"
+fact = "context.approval.strength"
+change = "lower"
+
 [tightening.labels_only_tighten]
 title = "having seen more never permits"
 fact = "context.labels"

@@ -80,22 +80,6 @@ def shape_of(
     return shape if isinstance(shape, Fields) else Fields({}, closed=False)
 
 
-def untyped_parts(shape: Shape, pointer: str = "") -> list[tuple[str, str]]:
-    """What policy cannot see, for people: (JSON pointer with `*` for "any item", reason)."""
-    match shape:
-        case Opaque(reason):
-            return [(pointer, reason)]
-        case Many(item):
-            return untyped_parts(item, pointer + "/*")
-        case Fields(members, closed):
-            parts = [] if closed else [(pointer, "members the schema does not declare are allowed")]
-            for name, member in members.items():
-                parts += untyped_parts(member.shape, f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}")
-            return parts
-        case _:
-            return []
-
-
 class _Reader:
     """One document. Size and references have been checked by `survey`; what recurses here is bounded by it."""
 

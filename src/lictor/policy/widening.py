@@ -30,7 +30,6 @@ _OWN_WORD: Final = frozenset(
         "proofs",
         "purposes",
         "approvers",
-        "four_eyes",
     }
 )
 """Members that have a rule of their own below, or follow from those (a definition is pinned by its entry)."""
@@ -118,11 +117,21 @@ def _key(entry: CatalogEntry) -> tuple[ActionKind, str, str]:
 
 
 def _approvers(old: Bundle, new: Bundle) -> Iterable[str]:
-    for person, groups in new.approvers.items():
-        if not set(groups) <= set(old.approvers.get(person, ())):
+    before, after = old.approvers, new.approvers
+    for person, groups in after.groups_of.items():
+        if not set(groups) <= set(before.groups_of.get(person, ())):
             yield f"approver {quote(str(person))} may answer more than before"
-    if old.four_eyes and not new.four_eyes:
+    for person in sorted(set(after.viewers) - set(before.viewers) - set(before.groups_of)):
+        yield f"{quote(str(person))} may look at everything"
+    if before.four_eyes and not after.four_eyes:
         yield "four eyes are not needed any more"
+    if after.owners and not before.owners:
+        yield "an agent's owner may approve what it does"
+    if before.operators and not after.operators:
+        yield "no group is named as operators any more: every approver vouches for applications"
+    for role in ("operators", "authors", "overriders"):
+        for group in sorted(getattr(after, role) - getattr(before, role)):
+            yield f"group {quote(group)} is new among the {role}"
 
 
 def _others(old: Bundle, new: Bundle) -> Iterable[str]:

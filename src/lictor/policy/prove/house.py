@@ -11,6 +11,7 @@ from typing import Any, Final
 import z3
 
 from lictor.model.action import action_name
+from lictor.model.approval import Strength
 from lictor.model.canonical import SAFE_INTEGER
 from lictor.model.catalog import CatalogEntry
 from lictor.pdp.decide import Entity as Uid
@@ -203,7 +204,12 @@ def _approval(symbols: Symbols, view: View) -> Iterable[Truth]:
     digest, own = _read(symbols, view, ("approval", "digest")), _read(symbols, view, ("digest",))
     given, expires = _read(symbols, view, ("approval", "given")), _read(symbols, view, ("approval", "expires"))
     now = _read(symbols, view, ("now",))
+    people, strength = _read(symbols, view, ("approval", "people")), _read(symbols, view, ("approval", "strength"))
     parts: list[Truth] = []
+    if people is not None:
+        parts.append(people >= 1)
+    if strength is not None:
+        parts += [strength >= int(Strength.SECRET), strength <= int(Strength.PASSKEY)]
     if digest is not None and own is not None:
         parts.append(same(digest, own))
     if given is not None and now is not None:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from lictor.model.approval import Strength
 from lictor.model.ids import PolicyId
 from lictor.pdp.engine.cedar import CedarEngine
 from lictor.pdp.engine.entities import Directory, uid_of
-from lictor.pdp.facts import HYPOTHETICAL, moment
+from lictor.pdp.engine.slicing import Uid
+from lictor.pdp.facts import HYPOTHETICAL, MOST_PEOPLE, moment
 from lictor.policy.prove.request import Asked
 
 APPROVAL: Final = "approval"
@@ -62,6 +64,7 @@ class Replay:
         self._engine = CedarEngine(policies, schema, entities)
         self._directory = Directory(entities)
         self._groups = groups
+        self._other: tuple[Uid, CedarEngine, Directory] | None = None
 
     def answer(self, asked: Asked, *, own_principal: bool = False) -> Replayed:
         """Both passes, as `decide` makes them.
@@ -71,26 +74,36 @@ class Replay:
         """
         engine, directory = self._engine, self._directory
         if own_principal and asked.principal in directory:
-            others = [entity for entity in self._entities if uid_of(entity["uid"]) != asked.principal]
-            engine, directory = CedarEngine(self._policies, self._schema, others), Directory(others)
+            engine, directory = self._without(asked.principal)
         extra = [entity for entity in asked.entities if uid_of(entity["uid"]) not in directory]
         first = engine.evaluate(asked.principal, asked.action, asked.resource, asked.context, extra)
         answer = Answer.DENY
         if first.allowed and not first.errors:
             answer = Answer.ALLOW
         elif not first.errors and APPROVAL not in asked.context and self._groups:
-            granted = {**asked.context, APPROVAL: self._hypothetical(asked.context)}
-            second = engine.evaluate(asked.principal, asked.action, asked.resource, granted, extra)
-            if second.allowed and not second.errors:
-                answer = Answer.NEEDS_APPROVAL
+            for people, strength in ((1, Strength.SECRET), (MOST_PEOPLE, Strength.PASSKEY)):
+                granted = {**asked.context, APPROVAL: self._hypothetical(asked.context, people, strength)}
+                second = engine.evaluate(asked.principal, asked.action, asked.resource, granted, extra)
+                if second.allowed and not second.errors:
+                    answer = Answer.NEEDS_APPROVAL
         return Replayed(answer=answer, policies=first.determining, errors=first.errors)
 
-    def _hypothetical(self, context: Mapping[str, Any]) -> dict[str, Any]:
+    def _without(self, principal: Uid) -> tuple[CedarEngine, Directory]:
+        """The bundle without one of its agents. Kept until it is another's turn: a case is made smaller in many small steps."""
+        if self._other is None or self._other[0] != principal:
+            others = [entity for entity in self._entities if uid_of(entity["uid"]) != principal]
+            self._other = (principal, CedarEngine(self._policies, self._schema, others), Directory(others))
+        return self._other[1:]
+
+    def _hypothetical(self, context: Mapping[str, Any], people: int, strength: int) -> dict[str, Any]:
         now = context.get("now")
         return {
             "digest": context.get("digest", ""),
             "approver": HYPOTHETICAL,
             "groups": list(self._groups),
+            "people": people,
+            "strength": int(strength),
+            "ahead": False,
             "given": now if now is not None else moment(0),
             "expires": _later(now),
         }

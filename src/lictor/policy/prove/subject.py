@@ -9,22 +9,36 @@ from functools import cached_property
 from typing import Any, Final
 
 import msgspec
+import z3
 from cedarpy import PolicySet, pst
 
+from lictor.model.approval import Strength
 from lictor.model.ids import PolicyId
 from lictor.pdp.engine.entities import Directory
-from lictor.pdp.facts import HYPOTHETICAL
+from lictor.pdp.facts import HYPOTHETICAL, MOST_PEOPLE
 from lictor.policy.bundle import Bundle
 from lictor.policy.cedarschema import schema_text
 from lictor.policy.compile import bundle_actions, entities
 from lictor.policy.prove.environment import Environment, environments
 from lictor.policy.prove.expressions import Expressions
 from lictor.policy.prove.house import House, assumptions
-from lictor.policy.prove.logic import Truth, every, negate
+from lictor.policy.prove.logic import Truth, every, negate, some
 from lictor.policy.prove.policies import Outcome, Reads, in_action_scope, reading, reads_of, translate
 from lictor.policy.prove.replay import APPROVAL, APPROVAL_MS, Replay
 from lictor.policy.prove.symbols import Symbols, View, lookup
-from lictor.policy.prove.terms import DATETIME, STRING, Collection, Record, Scalar, Term, Written, is_record, replaced
+from lictor.policy.prove.terms import (
+    BOOL,
+    DATETIME,
+    LONG,
+    STRING,
+    Collection,
+    Record,
+    Scalar,
+    Term,
+    Written,
+    is_record,
+    replaced,
+)
 from lictor.policy.prove.unsupported import Unsupported
 
 _CHUNK: Final = 256
@@ -60,7 +74,7 @@ class Subject:
             schema=schema or schema_text(bundle_actions(bundle), phantoms=True),
             entities=own,
             policies=_trees({policy.id: policy.json for policy in bundle.policies}),
-            groups=tuple(sorted({group for groups in bundle.approvers.values() for group in groups})),
+            groups=tuple(sorted(bundle.approvers.groups)),
             house=House.of(bundle, own),
         )
 
@@ -128,15 +142,18 @@ class Scene:
         return every((negate(outcome.allow), negate(outcome.errs), negate(found[0]), second))
 
     def _with_approval(self, view: View, declared: Term, outcome: Outcome) -> Truth:
-        given = replaced(view.context, (APPROVAL,), True, self._hypothetical(view, declared))
-        changed = View(view.principal, view.resource, given)
         touched = self.touched("context", APPROVAL)
         if not touched:
             return False
-        return translate(self.policies, self.symbols, changed, reuse=outcome, touched=touched).allow
+        found = []
+        for people, strength in ((1, Strength.SECRET), (MOST_PEOPLE, Strength.PASSKEY)):
+            given = replaced(view.context, (APPROVAL,), True, self._hypothetical(view, declared, people, strength))
+            changed = View(view.principal, view.resource, given)
+            found.append(translate(self.policies, self.symbols, changed, reuse=outcome, touched=touched).allow)
+        return some(found)
 
-    def _hypothetical(self, view: View, declared: Term) -> Record:
-        """The approval of pass 2 (`facts.hypothetical_approval`), member by member."""
+    def _hypothetical(self, view: View, declared: Term, people: int, strength: int) -> Record:
+        """An approval of pass 2 (`facts.hypothetical_approval`), member by member."""
         if not is_record(declared):
             raise Unsupported("an approval that is no record")
         names = set(declared.names())  # type: ignore[union-attr]
@@ -148,6 +165,9 @@ class Scene:
             "digest": (True, digest[1]),
             "approver": (True, Scalar(STRING, self.symbols.literal(HYPOTHETICAL))),
             "groups": (True, Collection(STRING, groups)),
+            "people": (True, Scalar(LONG, z3.IntVal(people))),
+            "strength": (True, Scalar(LONG, z3.IntVal(int(strength)))),
+            "ahead": (True, Scalar(BOOL, z3.BoolVal(False))),
             "given": (True, now[1]),
             "expires": (True, Scalar(DATETIME, now[1].z + APPROVAL_MS)),
         }

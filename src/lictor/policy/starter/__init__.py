@@ -20,8 +20,6 @@ PATHS: Final = (
 )
 AGENT: Final = "assistant"
 """The agent it registers."""
-PURPOSE: Final = "development"
-"""The purpose its tests and first tasks have."""
 REVIEW_DAYS: Final = 90
 _SLOT: Final = re.compile(r"\{\{(\w+)\}\}")
 
