@@ -1,4 +1,4 @@
-"""Tokens of the configured issuers (`ports.Verifier`).
+"""Tokens of the configured issuers.
 
 A token's own word for its issuer only chooses whose keys it is checked with. Refuses to know agents, and requests: whether the
 sender may hold a token that is bound to a key is for `front`.
@@ -71,9 +71,12 @@ class Issuers:
         self._kept = KeptTokens()
 
     async def verify(self, token: str, *, audience: str, now_ms: int) -> Proven:
-        """See `lictor.ports.Verifier`. An assertion (kind `keys`) is good once.
+        """Check signature, type, issuer, audience and time of a token. An assertion (kind `keys`) is good once.
 
         `thumbprint` of the result says what the sender must also prove; whoever ignores it takes a bound token for a bearer.
+
+        Raises:
+            CallerError: `unauthenticated`, or a more exact code; the text never repeats the token.
         """
         if not token.isascii() or len(token) > MAX_TOKEN:
             refuse(f"a token is at most {MAX_TOKEN} ASCII characters")

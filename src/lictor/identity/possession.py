@@ -1,4 +1,4 @@
-"""DPoP at our doors (`ports.PossessionCheck`): read, then spent. Refuses to know tokens beyond their text."""
+"""DPoP (RFC 9449) at our doors: read, then spent. Refuses to know tokens beyond their text."""
 
 from lictor.identity.replays import Replays
 from lictor.protocol.jose.dpop import PossessionProof, read_proof
@@ -31,9 +31,3 @@ class Possession:
             StoreError: it cannot be remembered.
         """
         self._replays.spend(f"jkt:{proof.thumbprint}", proof.jti, until_ms=proof.until_ms, now_ms=now_ms)
-
-    def check(self, proof: str, *, method: str, url: str, token: str, now_ms: int) -> str:
-        """See `lictor.ports.PossessionCheck`. This takes room for anybody's key: authenticate the client first."""
-        read = self.read(proof, method=method, url=url, token=token, now_ms=now_ms)
-        self.spend(read, now_ms=now_ms)
-        return f"jkt:{read.thumbprint}"

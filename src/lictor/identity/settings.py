@@ -9,6 +9,7 @@ from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 
 MAX_LEEWAY_S: Final = 60
+"""Clocks of servers that are kept in time differ by less; more keeps dead tokens alive (case IDEN-09)."""
 MAX_LIFE_S: Final = 24 * 3_600
 """No token of a workload needs to live longer than a day."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
