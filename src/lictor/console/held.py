@@ -1,32 +1,44 @@
-"""A hold as people see it: made from the sealed bytes and the gateway's own facts, the same for page and terminal."""
+"""A hold as people see it: made from the sealed bytes and the gateway's own facts, the same for page and terminal.
+
+Refuses to know pages, terminals, and whether an answer suffices.
+"""
 
 import re
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
+from lictor.console import waiting
+from lictor.console.frame import moment
 from lictor.console.held_facts import sealed_facts
-from lictor.console.views import ArgumentView, DecisionView, FieldView, HoldView
-from lictor.model.action import ActionRequest, SealedArguments, action_words
-from lictor.model.approval import Hold, HoldStatus
+from lictor.console.views import AheadView, ArgumentView, FieldView, HoldView, PartView, PreviewView
+from lictor.model.action import SealedArguments
+from lictor.model.approval import Approval, Hold, HoldStatus, Strength, seal_of
 from lictor.model.canonical import canonical
+from lictor.model.catalog import CatalogEntry
 from lictor.model.errors import StoreError
 from lictor.model.ids import HumanId
+from lictor.model.preview import Preview
 from lictor.model.reasons import Reason
-from lictor.model.record import DecisionMade, ExecutionEnded, ExecutionStarted, RequestReceived, decode_entry
-from lictor.model.snapshot import Snapshot
-from lictor.model.task import TaskStatus
+from lictor.pdp.approval import may_be_ahead, targets_of
 from lictor.pdp.decide import Pdp, facts_of
-from lictor.pdp.normalise import Destination, Target, Value
+from lictor.pdp.normalise import Destination, Selected, Target, Value
 from lictor.ports import RecordStore
 from lictor.protocol.display import render
 from lictor.protocol.display_hosts import host_display
+from lictor.service.requests import held_preview, held_request, held_snapshot
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*", re.ASCII)
-MAX_ARGUMENTS = 500
+MAX_ARGUMENTS: Final = 500
 """Leaves shown one by one; past it the whole object is shown as one canonical text, so nothing is ever left out."""
+_PROVED: Final[Mapping[int, str]] = {
+    Strength.SECRET: "with their secret",
+    Strength.LOGIN: "signed in",
+    Strength.PASSKEY: "with a passkey",
+}
+
+answerable = waiting.answerable
 
 
 def hold_view(store: RecordStore, pdp: Pdp, hold: Hold, now_ms: int, person: HumanId | None = None) -> HoldView:
@@ -35,7 +47,7 @@ def hold_view(store: RecordStore, pdp: Pdp, hold: Hold, now_ms: int, person: Hum
     Raises:
         StoreError: the sealed payload is gone or is not the hold's: nothing truthful could be shown, so nothing is.
     """
-    request = sealed_request(store, hold)
+    request = held_request(store, hold)
     entry, destination, value = facts_of(pdp, request)
     state = store.task(hold.task)
     status = _status(hold, now_ms)
@@ -52,62 +64,23 @@ def hold_view(store: RecordStore, pdp: Pdp, hold: Hold, now_ms: int, person: Hum
         effect=entry.effect.value if entry else "unknown",
         reversible=entry.reversible if entry else False,
         digest=hold.digest,
+        seal=seal_of(hold),
         groups=hold.groups,
-        opened_at=clock_text(hold.opened_at_ms),
-        expires_at=clock_text(hold.expires_at_ms),
+        opened_at=moment(hold.opened_at_ms),
+        expires_at=moment(hold.expires_at_ms),
         arguments=tuple(arguments_of(request.arguments)),
-        facts=(*_facts(destination, value), *sealed_facts(pdp, request, sealed_snapshot(store, hold))),
+        facts=(*_facts(destination, value), *sealed_facts(pdp, request, held_snapshot(store, hold))),
+        preview=_preview(store, hold),
+        ways=waiting.ways_of(hold),
         labels=state.labels if state else (),
         status=status,
+        answered=tuple(_answers(hold)),
+        override=hold.override,
         may_answer=not why_not,
         why_not=why_not,
+        may_withdraw=person is not None and waiting.may_withdraw(store, hold, person, now_ms),
+        ahead=None if why_not or hold.override else _ahead(entry, destination, value),
     )
-
-
-def answerable(store: RecordStore, hold: Hold, now_ms: int) -> bool:
-    """Whether an answer could still matter: the hold waits, and the task it belongs to lives."""
-    state = store.task(hold.task)
-    alive = state is not None and state.status is TaskStatus.OPEN and now_ms < state.task.expires_at_ms
-    return alive and hold.status is HoldStatus.PENDING and now_ms < hold.expires_at_ms
-
-
-def sealed_request(store: RecordStore, hold: Hold) -> ActionRequest:
-    """The held request, rebuilt from its sealed payload and checked against the digest the hold is for.
-
-    Raises:
-        StoreError: `log_damaged`: payload missing or of another action.
-    """
-    payload = store.payload(hold.request)
-    if payload is None:
-        raise StoreError(Reason.LOG_DAMAGED, f"the sealed arguments of hold {hold.id!r} are gone")
-    request = ActionRequest.make(
-        id=hold.request,
-        kind=hold.kind,
-        server=hold.server,
-        name=hold.name,
-        arguments=SealedArguments.seal(msgspec.json.decode(payload.arguments)),
-        agent=hold.agent,
-        human=hold.human,
-        task=hold.task,
-    )
-    if request.digest != hold.digest:
-        raise StoreError(
-            Reason.LOG_DAMAGED, f"the sealed arguments of hold {hold.id!r} are not those it was opened for"
-        )
-    return request
-
-
-def sealed_snapshot(store: RecordStore, hold: Hold) -> Snapshot:
-    """The facts the hold was opened on.
-
-    Raises:
-        StoreError: `log_damaged`: they are gone or are not a snapshot.
-    """
-    payload = store.payload(hold.request)
-    try:
-        return Snapshot.decode(payload.snapshot if payload is not None else b"")
-    except msgspec.DecodeError:
-        raise StoreError(Reason.LOG_DAMAGED, f"the sealed facts of hold {hold.id!r} are gone") from None
 
 
 def arguments_of(sealed: SealedArguments) -> list[ArgumentView]:
@@ -117,50 +90,6 @@ def arguments_of(sealed: SealedArguments) -> list[ArgumentView]:
     if len(leaves) > MAX_ARGUMENTS:
         return [ArgumentView(path="(all arguments)", kind="object", text=sealed.data.decode())]
     return leaves
-
-
-def decision_views(store: RecordStore, *, limit: int) -> list[DecisionView]:
-    """The newest decisions, newest first, with what became of them where it is known."""
-    size = store.size()
-    requests: dict[str, RequestReceived] = {}
-    outcomes: dict[str, str] = {}
-    started: dict[str, str] = {}
-    found: list[tuple[int, DecisionMade]] = []
-    for entry in store.entries(max(0, size - limit * 6)):
-        at, record = (decoded := decode_entry(entry.data)).at, decoded.record
-        match record:
-            case RequestReceived():
-                requests[record.request] = record
-            case DecisionMade():
-                found.append((at, record))
-            case ExecutionStarted():
-                started[record.execution] = record.request
-                outcomes[record.request] = "started"
-            case ExecutionEnded() if record.execution in started:
-                outcomes[started[record.execution]] = record.outcome
-            case _:
-                pass
-    return [
-        _decision(at, made, requests[made.request], outcomes.get(made.request, ""))
-        for at, made in reversed(found[-limit:])
-        if made.request in requests
-    ]
-
-
-def clock_text(ms: int) -> str:
-    """A moment for people, in UTC."""
-    return datetime.fromtimestamp(ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _decision(at: int, made: DecisionMade, asked: RequestReceived, outcome: str) -> DecisionView:
-    return DecisionView(
-        at=clock_text(at),
-        agent=asked.agent,
-        action=action_words(asked.kind, asked.server, asked.name),
-        answer=made.outcome,
-        reason=made.reason,
-        outcome=outcome,
-    )
 
 
 def _leaves(value: Any, path: str) -> Iterator[ArgumentView]:
@@ -241,13 +170,63 @@ def _why_not(pdp: Pdp, hold: Hold, status: str, person: HumanId | None) -> str:
         return f"this hold is {status}"
     if person is None:
         return "sign in to answer"
-    groups = set(pdp.approvers.groups_of.get(person, ()))
-    if not any(_sufficient(needed, groups) for needed in hold.groups):
-        return "you are in none of the groups that can approve this"
-    if pdp.approvers.four_eyes and person == hold.human:
-        return "the agent works for you: somebody else has to answer (four_eyes)"
-    return ""
+    return waiting.why_not(pdp, hold, person)
 
 
-def _sufficient(needed: Sequence[str], groups: set[str]) -> bool:
-    return set(needed).issubset(groups)
+def _preview(store: RecordStore, hold: Hold) -> PreviewView | None:
+    try:
+        preview = held_preview(store, hold)
+    except msgspec.DecodeError:
+        raise StoreError(Reason.LOG_DAMAGED, f"the sealed preview of hold {hold.id!r} cannot be read") from None
+    return None if preview is None else preview_view(preview)
+
+
+def preview_view(preview: Preview) -> PreviewView:
+    """Every part of a preview, as it is sealed; nothing is left out that it does not say itself."""
+    parts = tuple(
+        PartView(
+            title=part.title,
+            text=part.text,
+            lines=tuple((line.mark, line.text) for line in part.lines),
+            rows=part.rows,
+            warning=part.warning,
+            left_out=part.left_out,
+        )
+        for part in preview.parts
+    )
+    return PreviewView(
+        kind=preview.kind,
+        made_at=moment(preview.made_at_ms),
+        parts=parts,
+        whole=preview.whole,
+        rests_on=tuple((one.kind, one.target) for one in preview.preconditions),
+    )
+
+
+def _answers(hold: Hold) -> Iterator[FieldView]:
+    """Who said what so far."""
+    yes = hold.given or (hold.approval.people if hold.approval is not None else ())
+    for one in yes:
+        yield FieldView(label=one.approver, text=_said(one))
+    if hold.status is HoldStatus.DENIED and hold.answered_by:
+        at = f", {moment(hold.answered_at_ms)}" if hold.answered_at_ms else ""
+        yield FieldView(label=hold.answered_by, text=f"denied{at}", note=hold.note)
+
+
+def _said(one: Approval) -> str:
+    if one.allowance:
+        return f"approved ahead, {moment(one.given_at_ms)}"
+    return f"approved {_PROVED.get(one.strength, 'somehow')}, {moment(one.given_at_ms)}"
+
+
+def _ahead(entry: CatalogEntry | None, destination: Destination | None, value: Value | None) -> AheadView | None:
+    """What an allowance would be for; None: it can be approved one by one only, as `Answer.allow_ahead` says again."""
+    if entry is None or not may_be_ahead(entry):
+        return None
+    if (entry.destination is not None and destination is None) or (entry.value is not None and value is None):
+        return None
+    return AheadView(
+        targets=targets_of(Selected(destination=destination)),
+        currency=value.currency if value is not None and value.amount > 0 else "",
+        amount=value.amount if value is not None else 0,
+    )

@@ -1,39 +1,18 @@
-"""The console's pages as HTML: data in, text out.
+"""The pages of the approvals room as HTML: views in, text out. Refuses to know requests, cookies, stores and time."""
 
-Autoescape is on, a missing name is an error, and every word that comes from outside the gateway goes through
-`protocol.display` first, so a page holds no markup, no hidden character and no script that is not in the templates
-(facts APRV-12). Refuses to know requests, cookies, stores and time.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from lictor.console.views import DecisionView, HoldView
-from lictor.protocol.display import Shown, Token, TokenKind, render, show
-
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-)
-"""Sent with every page: even if markup slipped through, it could load, run and submit nothing."""
-
-HEADERS: Mapping[str, str] = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Content-Type": "text/html; charset=utf-8",
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-"""What goes with every page of this module."""
+from lictor.console.frame import Page, draw
+from lictor.console.views import HoldView, PartView
+from lictor.console.waiting import short_seal
+from lictor.protocol.display import Shown, render, show
 
 _LONG_TEXT = 2_000
 _LONG_LINES = 30
-_EFFECTS = frozenset({"read", "write", "destructive"})
-_ANSWERS = frozenset({"allow", "deny", "needs_approval"})
+MAX_TOGETHER_TEXT = 60_000
+"""Characters of all that would be shown on one page; above it people answer one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,82 +37,63 @@ class _Drawn:
         return self.shown.size > _LONG_TEXT or self.shown.lines > _LONG_LINES
 
 
-def _lines(shown: Shown) -> list[list[Token]]:
-    """Tokens by line, so that the template can number them; content never writes a line number."""
-    lines: list[list[Token]] = [[]]
-    for token in shown.tokens:
-        lines[-1].append(token)
-        if token.kind is TokenKind.NEWLINE:
-            lines.append([])
-    return lines
+@dataclass(frozen=True, slots=True)
+class _Sheet:
+    """One hold, rendered: what the template draws of it."""
+
+    hold: HoldView
+    arguments: list[_Drawn]
+    warnings: list[_Warned]
+    alarms: list[PartView]
+    """Parts of the preview that belong before everything else."""
+    parts: list[PartView]
+    lines: int
+    """Of everything a reader has to read."""
+    long: bool
 
 
-def _known(value: str, known: frozenset[str], worst: str) -> str:
-    """A word that is safe as part of a class name: unknown ones look like the worst."""
-    return value if value in known else worst
-
-
-def _environment() -> Environment:
-    env = Environment(
-        loader=PackageLoader("lictor.console", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        auto_reload=False,
-    )
-    env.filters["show"] = show
-    env.filters["plain"] = render
-    env.filters["lines"] = _lines
-    env.filters["effect"] = lambda value: _known(value, _EFFECTS, "destructive")
-    env.filters["answer"] = lambda value: _known(value, _ANSWERS, "deny")
-    return env
-
-
-_ENVIRONMENT = _environment()
-
-
-def login_page(*, csrf: str, error: str = "", next_hold: str | None = None, issuer: str = "") -> str:
-    """The sign-in form.
-
-    Args:
-        csrf: token the form sends back.
-        error: one line; empty when there is none.
-        next_hold: hold to go to afterwards (an id, never a URL).
-        issuer: name of the issuer that people can sign in with; empty: none.
-    """
-    return _draw("login.html", csrf=csrf, error=error, next_hold=next_hold, issuer=issuer)
-
-
-def inbox_page(*, holds: Sequence[HoldView], decisions: Sequence[DecisionView], user: str, csrf: str) -> str:
-    """What waits, most urgent as given, and what was decided lately."""
-    return _draw("inbox.html", holds=holds, decisions=decisions, user=user, csrf=csrf)
-
-
-def hold_page(hold: HoldView, *, csrf: str, user: str = "") -> str:
+def hold_page(page: Page, hold: HoldView, **values: Any) -> str:
     """One action, in full, and the form to answer it. The buttons come after the whole content, never before."""
-    arguments = [_Drawn(argument.path, argument.kind, show(argument.text)) for argument in hold.arguments]
-    return _draw(
-        "hold.html",
-        hold=hold,
-        csrf=csrf,
-        user=user,
-        arguments=arguments,
-        warnings=_warnings(hold, arguments),
-        must_confirm=must_confirm_end(hold),
-        total_lines=sum(argument.shown.lines for argument in arguments),
-    )
+    return draw("hold.html", page, sheet=_sheet(hold), short=short_seal(hold.seal), **values)
+
+
+def together_page(page: Page, holds: Sequence[HoldView], **values: Any) -> str:
+    """Several related actions, each in full, and one form to answer all of them."""
+    sheets = [_sheet(hold) for hold in holds]
+    return draw("together.html", page, sheets=sheets, lines=sum(sheet.lines for sheet in sheets), **values)
 
 
 def must_confirm_end(hold: HoldView) -> bool:
     """Whether the content is so long that approving needs `seen_end=yes`; the server checks it again (APRV-02)."""
-    texts = [argument.text for argument in hold.arguments]
+    texts = list(_texts(hold))
     return sum(map(len, texts)) > _LONG_TEXT or sum(text.count("\n") + 1 for text in texts) > _LONG_LINES
 
 
-def message_page(*, title: str, text: str, user: str = "") -> str:
-    """One sentence: done, expired, not found, not allowed."""
-    return _draw("message.html", title=title, text=text, user=user)
+def fits_together(holds: Sequence[HoldView]) -> bool:
+    """Whether a person can be expected to read all of them at once."""
+    return sum(len(text) for hold in holds for text in _texts(hold)) <= MAX_TOGETHER_TEXT
+
+
+def _sheet(hold: HoldView) -> _Sheet:
+    arguments = [_Drawn(argument.path, argument.kind, show(argument.text)) for argument in hold.arguments]
+    parts = hold.preview.parts if hold.preview is not None else ()
+    return _Sheet(
+        hold=hold,
+        arguments=arguments,
+        warnings=_warnings(hold, arguments),
+        alarms=[part for part in parts if part.warning],
+        parts=[part for part in parts if not part.warning],
+        lines=sum(text.count("\n") + 1 for text in _texts(hold)),
+        long=must_confirm_end(hold),
+    )
+
+
+def _texts(hold: HoldView) -> Iterator[str]:
+    """Every text that has to be read: the arguments, with their names, and the preview."""
+    # Names are read like values: whoever writes the arguments writes both.
+    yield from (argument.path + argument.text for argument in hold.arguments)
+    for part in hold.preview.parts if hold.preview is not None else ():
+        yield from (part.title + part.text, *(text for _, text in part.lines), *("\t".join(row) for row in part.rows))
 
 
 def _warnings(hold: HoldView, arguments: Sequence[_Drawn]) -> list[_Warned]:
@@ -148,6 +108,7 @@ def _warnings(hold: HoldView, arguments: Sequence[_Drawn]) -> list[_Warned]:
     ]
     places += [("an argument's name", argument.path) for argument in arguments]
     places += [("label", label) for label in hold.labels]
+    places += list(_preview_places(hold))
     shown = [(where, show(text)) for where, text in places]
     shown += [(f"argument {argument.path}", argument.shown) for argument in arguments]
     found = [_Warned(fact.label, render(fact.note)) for fact in hold.facts if fact.note]
@@ -155,5 +116,12 @@ def _warnings(hold: HoldView, arguments: Sequence[_Drawn]) -> list[_Warned]:
     return list(dict.fromkeys(found))
 
 
-def _draw(template: str, **values: Any) -> str:
-    return _ENVIRONMENT.get_template(template).render(values)
+def _preview_places(hold: HoldView) -> Iterator[tuple[str, str]]:
+    for part in hold.preview.parts if hold.preview is not None else ():
+        where = f"effect: {part.title}"
+        yield where, part.title
+        if part.text:
+            yield where, part.text
+        if part.lines:
+            yield where, "\n".join(text for _, text in part.lines)
+        yield from ((where, cell) for row in part.rows for cell in row)

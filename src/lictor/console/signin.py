@@ -1,6 +1,7 @@
 """Who is signed in at the console: server-side sessions of authenticated approvers. Lost on restart, by intent.
 
-A sign-in lasts no longer than what it came from: the person in the bundle, and the enrolled secret it was begun with.
+A sign-in lasts no longer than what it came from: the person in the bundle, and the enrolled secret or the passkey it was begun
+with. Refuses to know how somebody proved who they are, and every page.
 """
 
 import hmac
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from lictor.model.approval import Strength
 from lictor.model.ids import HumanId
 
 LIFETIME_MS: Final = 30 * 60 * 1_000
@@ -24,7 +26,11 @@ class SignedIn:
     csrf: str
     expires_at_ms: int
     secret: str = ""
-    """SHA-256 of the enrolled secret it was begun with; empty: an issuer proved who it is."""
+    """SHA-256 of the enrolled secret it was begun with; empty: it was not begun with one."""
+    strength: Strength = Strength.SECRET
+    """How they proved who they are when they signed in. An answer without a proof of its own is at most `LOGIN`."""
+    passkey: str = ""
+    """Id of the passkey it was begun with; empty: it was not begun with one."""
 
 
 class SignIns:
@@ -34,13 +40,26 @@ class SignIns:
         self._new_token = new_token
         self._by_token: dict[str, SignedIn] = {}
 
-    def begin(self, human: HumanId, now_ms: int, *, secret: str = "") -> str:
+    def begin(
+        self,
+        human: HumanId,
+        now_ms: int,
+        *,
+        secret: str = "",
+        strength: Strength = Strength.SECRET,
+        passkey: str = "",
+    ) -> str:
         """A fresh token for a person who just proved who they are (no session fixation: never one the client chose)."""
         while len(self._by_token) >= MAX_SIGNED_IN:
             del self._by_token[next(iter(self._by_token))]
         token = self._new_token()
         self._by_token[token] = SignedIn(
-            human=human, csrf=self._new_token(), expires_at_ms=now_ms + LIFETIME_MS, secret=secret
+            human=human,
+            csrf=self._new_token(),
+            expires_at_ms=now_ms + LIFETIME_MS,
+            secret=secret,
+            strength=strength,
+            passkey=passkey,
         )
         return token
 

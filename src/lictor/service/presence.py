@@ -10,6 +10,7 @@ from lictor.ports import Batch, Clock, RecordStore
 from lictor.service.pace import Pace
 
 BY_SECRET: Final = "secret"  # noqa: S105 - a way of signing in
+BY_PASSKEY: Final = "passkey"
 _MAX_BY: Final = 300
 
 
@@ -21,13 +22,17 @@ class Presence:
         self._clock = clock
         self._refusals = Pace(burst=10, per_s=0.1)
 
-    async def signed_in(self, human: HumanId, how: str) -> None:
-        """A person is about to be signed in; `how`: `BY_SECRET`, or the issuer's name.
+    async def signed_in(self, human: HumanId, how: str, *, passkey: str = "", uses: int = 0) -> None:
+        """A person is about to be signed in; `how`: `BY_SECRET`, `BY_PASSKEY`, or the issuer's name.
+
+        Args:
+            passkey: id of the passkey they used; its counter is folded with the record.
+            uses: that counter.
 
         Raises:
-            StoreError: it cannot be recorded: there is no sign-in.
+            StoreError: it cannot be recorded: there is no sign-in; `conflict` also where the counter has not gone forward.
         """
-        await self._commit(SignedIn(human=human, how=how))
+        await self._commit(SignedIn(human=human, how=how, passkey=passkey, uses=uses))
 
     async def signed_out(self, human: HumanId) -> None:
         """A person has signed out.
