@@ -18,12 +18,14 @@ _ALWAYS: Final = (400, 401, 403, 413, 415, 421, 422, 429, 503)
 _SAID: Final[Mapping[int, str]] = {
     200: "Done",
     201: "Made",
+    202: "Taken: people have the word",
     204: "Done",
     400: "The request cannot be read",
     401: "Nobody who is known here",
     403: "Not for you: the route, policy, or a restriction in force",
     404: "There is none, or none of yours",
     409: "Not as things stand",
+    410: "Too late",
     413: "Too large",
     415: "Not JSON",
     421: "Another host name",
@@ -53,7 +55,8 @@ def document(routes: Sequence[Route], *, url: str, ttl_s: int) -> dict[str, Any]
         "info": {
             "title": "Lictor",
             "version": __version__,
-            "description": "Tasks, and what else people and applications do with a gateway. Agents have no business here.",
+            "description": "Tasks, and what else people and applications do with a gateway. Agents have no business "
+            "here, but for what stands below /access/.",
         },
         "servers": [{"url": url}],
         "security": [{"bearer": []}],
@@ -65,7 +68,12 @@ def document(routes: Sequence[Route], *, url: str, ttl_s: int) -> dict[str, Any]
                     "type": "http",
                     "scheme": "bearer",
                     "description": "The secret of an approver or of an enrolled application, or a signed token of theirs",
-                }
+                },
+                "task": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "The token of an agent's task, as at the MCP endpoint",
+                },
             },
         },
     }
@@ -79,7 +87,7 @@ def _operation(row: Route, rows: Sequence[Route], components: Mapping[str, Any])
         "responses": _responses(row, rows),
     }
     if row.who is OPEN:
-        found["security"] = []
+        found["security"] = [{"task": []}] if row.task_token else []
     if row.body is not None:
         found["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(row.body)}}}
     return found
@@ -118,7 +126,7 @@ def _responses(row: Route, rows: Sequence[Route]) -> dict[str, Any]:
             links = [other for other in rows if f"{{{row.makes}}}" in other.path]
             answer["links"] = {_id(other): _link(other, row.makes) for other in links}
         found[str(status)] = answer
-    refusals = row.refuses if row.who is OPEN else (*_ALWAYS, *row.refuses)
+    refusals = row.refuses if row.who is OPEN and not row.task_token else (*_ALWAYS, *row.refuses)
     for status in sorted(set(refusals)):
         if status != 415 or row.body is not None:
             found[str(status)] = {

@@ -30,6 +30,8 @@ from lictor.protocol.json import read
 
 OPEN: Final[frozenset[Role]] = frozenset()
 """`who` of a row that anybody may call: health, and what authenticates by itself. A test holds the list of them."""
+AGENTS: Final = "/access/"
+"""Paths where agents are at home: nobody is alarmed by one."""
 MAX_BODY: Final = 1024 * 1024
 """One request's body: the longest text a person gives a task, and then some."""
 BODY_TIMEOUT_S: Final = 10.0
@@ -97,6 +99,8 @@ class Route:
     """The path parameter that the answer's member of this name is a value of."""
     keyed: bool = False
     """Takes an `Idempotency-Key`."""
+    task_token: bool = False
+    """For agents, with their task's token: an `OPEN` row that authenticates by itself (`api.access`)."""
     refuses: tuple[int, ...] = ()
     """Statuses it may refuse with besides those of the door (`openapi._ALWAYS`)."""
     described: bool = True
@@ -176,6 +180,8 @@ class _Guard:
         row = methods.get(request.method)
         if row is not None and row.who is OPEN:
             return await self._open(request, row)
+        if row is None and request.scope["path"].startswith(AGENTS):
+            raise _unserved(request.method, path, methods)  # an agent that looks around there is where it belongs
         caller = await self._authenticate(request, row)
         if row is None:
             raise _unserved(request.method, path, methods)
@@ -214,22 +220,22 @@ class _Guard:
 
     def _check_sender(self, request: Request) -> None:
         """Host (DNS rebinding, CVE-2025-49596) and, where a browser sends it, the page's origin."""
-        host = _one(request, "host").lower()
+        host = only_one(request, "host").lower()
         if not _HOST.fullmatch(host):
             raise Turned(400, Reason.BAD_HOST, "the host field is not one host")
         if host not in self._door.hosts:
             raise Turned(421, Reason.BAD_HOST, "this host name is not served here")
-        if _one(request, "origin") not in {"", self._door.public_url}:
+        if only_one(request, "origin") not in {"", self._door.public_url}:
             raise Turned(403, Reason.BAD_ORIGIN, "pages of other sites have no business here")
 
     async def _authenticate(self, request: Request, row: Route | None) -> Caller:
-        scheme, _, credential = _one(request, "authorization").partition(" ")
+        scheme, _, credential = only_one(request, "authorization").partition(" ")
         presented = Presented(
             scheme=scheme.lower(),
             credential=credential.strip(" "),
             method=request.method,
             url=f"{self._door.public_url}{request.scope['path']}",
-            dpop=_one(request, "dpop"),
+            dpop=only_one(request, "dpop"),
         )
         try:
             return await self._door.callers(presented)
@@ -259,13 +265,22 @@ class _Guard:
     async def _body(self, request: Request, type_: type[msgspec.Struct] | None) -> Any:
         if type_ is None:
             return None
-        kind = _one(request, "content-type").partition(";")[0].strip().lower()
-        if kind != "application/json":
-            raise Turned(415, Reason.INVALID_MESSAGE, "send application/json")
-        if _one(request, "content-encoding") not in {"", "identity"}:
-            raise Turned(415, Reason.INVALID_MESSAGE, "send it uncompressed")
+        check_json(request)
         parsed = read(await read_body(request), self._door.limits, max_bytes=MAX_BODY)
         return convert(_whole(parsed.value) if parsed.floats else parsed.value, type_)
+
+
+def check_json(request: Request) -> None:
+    """What a request says of its body.
+
+    Raises:
+        Turned: 415: it is not JSON, or compressed.
+    """
+    kind = only_one(request, "content-type").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Turned(415, Reason.INVALID_MESSAGE, "send application/json")
+    if only_one(request, "content-encoding") not in {"", "identity"}:
+        raise Turned(415, Reason.INVALID_MESSAGE, "send it uncompressed")
 
 
 async def read_body(request: Request, most: int = MAX_BODY) -> bytes:
@@ -312,7 +327,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _one(request: Request, name: str) -> str:
+def only_one(request: Request, name: str) -> str:
     """A header field that may be there once."""
     values = request.headers.getlist(name)
     if len(values) > 1:
@@ -323,7 +338,7 @@ def _one(request: Request, name: str) -> str:
 def _key(request: Request) -> str:
     if "idempotency-key" not in request.headers:
         return ""
-    key = _one(request, "idempotency-key")
+    key = only_one(request, "idempotency-key")
     if not _KEY.fullmatch(key):
         raise CallerError(Reason.INVALID_ARGUMENTS, "an Idempotency-Key is 1 to 200 printable ASCII characters")
     return key
@@ -367,4 +382,4 @@ def _with_headers(answer: Response) -> Response:
 
 def serves(path: str) -> bool:
     """Whether a request's path belongs to this application and not to the console."""
-    return path.startswith(("/v1/", "/oauth/", "/.well-known/")) or path == "/v1"
+    return path.startswith(("/v1/", AGENTS, "/oauth/", "/.well-known/")) or path == "/v1"
