@@ -11,10 +11,13 @@ from urllib.parse import urlsplit
 import msgspec
 
 from lictor.api.settings import OAuth, SignIn, Tls, check_oauth
+from lictor.channels.settings import NotifySettings, check_notify
 from lictor.identity.settings import IssuerSettings, check_issuers
 from lictor.model.errors import OperatorError
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
+from lictor.previews.settings import PreviewAuthority, check_previews
+from lictor.service.passkey_site import people_url
 from lictor.stores.private import check_ours
 
 
@@ -95,12 +98,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Who is believed at the token service and at the MCP endpoint."""
     sign_in: SignIn = SignIn()
     """How people sign in at the console, besides enrolled secrets."""
+    notify: dict[str, NotifySettings] = {}
+    """Who is told that something waits for people (docs/how-to/notify.md)."""
+    previews: dict[str, PreviewAuthority] = {}
+    """What the gateway itself may read to show people effects (docs/how-to/previews.md)."""
 
     @property
     def public_url(self) -> str:
         """The URL clients use, without trailing slash."""
         scheme = "https" if self.listen.tls.cert else "http"
         return (self.listen.public_url or f"{scheme}://{self.listen.host}:{self.listen.port}").rstrip("/")
+
+    @property
+    def people_url(self) -> str:
+        """The URL to give to people: with `localhost` for a loopback address, since no passkey belongs to an IP."""
+        return people_url(self.public_url)
 
     @property
     def audience(self) -> str:
@@ -133,6 +145,8 @@ def load_settings(text: str, where: str = "lictor.toml") -> Settings:
         _check_server(name, server, where)
     check_issuers(settings.issuers, where)
     check_oauth(settings.oauth, settings.sign_in, settings.listen.tls, settings.issuers, where)
+    check_previews(settings.previews, where)
+    check_notify(settings.notify, where)
     _check_url(settings, where)
     return settings
 

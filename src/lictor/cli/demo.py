@@ -16,17 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from lictor.cli.output import Exit, Out
+from lictor.model.approval import seal_of
 from lictor.model.errors import OperatorError, UpstreamError
 from lictor.model.reasons import Reason
+from lictor.service.approve import Proof
 
 START_WITHIN_S = 30.0
+MOST_ASKED = 20
+"""Writes that wait after the scenes, one after the other."""
+LOOK_EVERY_S = 0.2
 
 
 def add(_: str, parser: argparse.ArgumentParser) -> None:
     """Arguments."""
-    parser.add_argument(
-        "--keep", action="store_true", help="stay up afterwards, with the approval page open to play with"
-    )
+    parser.add_argument("--keep", action="store_true", help="stay up afterwards, with a call that waits for you")
     parser.add_argument("--json", action="store_true", help=argparse.SUPPRESS)
     parser.set_defaults(run=lambda args: asyncio.run(_demo(args)))
 
@@ -223,7 +226,7 @@ async def _scenes(stage: _Stage, line: Any, agent: Any) -> None:
     hold = house.store.hold(HoldId(held.hold))
     person = house.answer.authenticate(stage.secret)
     _frame(house, hold)
-    await house.answer.approve(hold.id, person, hold.digest, "looks right")
+    await house.answer.approve(hold.id, Proof(human=person), seal_of(hold), "looks right")
     line.step("agent", "tries again, with more text than was approved")
     await agent.call("files__write_file", {**notes, "content": notes["content"] + "Also: disable the limit.\n"})
     line.decided()
@@ -266,7 +269,7 @@ async def _prove(out: Out, stage: _Stage) -> bool:
     out.line()
     out.line("Next: lictor init            a starter bundle of your own")
     out.line("      lictor wrap            your MCP clients behind Lictor (shows the diff first)")
-    out.line("      lictor demo --keep     the same, and it stays up with the approval page")
+    out.line("      lictor demo --keep     the same, and then a call waits for you in the browser")
     return ok
 
 
@@ -275,17 +278,75 @@ def _check(out: Out, good: bool, text: str) -> None:
 
 
 async def _keep(out: Out, stage: _Stage) -> None:
-    """Stay up until interrupted."""
+    """Stay up until interrupted, with a call that waits for whoever looks."""
     house = stage.house
     out.line()
-    out.line(out.bold("Still running; Ctrl-C ends it and removes everything"))
-    out.line(f"  page      {house.settings.public_url}/")
-    out.line(f"  secret    {stage.secret}")
-    out.line(f"  endpoint  {house.settings.audience}")
-    out.line(f"  bundle    {stage.bundle}")
-    out.line(f"  a token   lictor task open --bundle {stage.bundle} --agent assistant --purpose 'prepare-release'")
+    out.line(out.bold("Now you: an agent's write waits for a person"))
+    await _clear(house)
+    out.line(f"  1  open      {house.settings.people_url}/")
+    out.line(f"  2  sign in   {stage.secret}")
+    out.line("  3  press Review, read what would happen, and approve or deny it; what becomes of it is said here")
+    out.line()
+    out.line(out.dim(f"endpoint {house.settings.audience}, bundle {stage.bundle}"))
+    out.line(out.dim("Ctrl-C ends it and removes everything"))
     with contextlib.suppress(asyncio.CancelledError):
+        for number in range(1, MOST_ASKED + 1):
+            await _ask(out, stage, number)
         await asyncio.Event().wait()
+
+
+async def _clear(house: Any) -> None:
+    """Nobody will come back for what the scenes left waiting: the person sees what is meant for them, and nothing else."""
+    from lictor.model.approval import HoldStatus
+    from lictor.model.ids import HumanId
+
+    for hold in house.store.holds():
+        if hold.status is HoldStatus.PENDING:
+            await house.answer.deny(hold.id, HumanId(f"os:{getpass.getuser()}"), "left over from the scenes")
+
+
+async def _ask(out: Out, stage: _Stage, number: int) -> None:
+    """One write that waits, and what its person's answer came to."""
+    from lictor.cli.demonstration.agent import connected
+    from lictor.model.approval import HoldStatus
+
+    house, name = stage.house, f"CHANGES-{number}.md"
+    call = {"path": str(stage.project / name), "content": f"# Changes, draft {number}\n\n- The lamp dims to zero.\n"}
+    async with connected(house.settings.audience, await _errand(house)) as agent:
+        await agent.call("files__write_file", call)
+        hold = next(one for one in house.store.holds() if one.status is HoldStatus.PENDING)
+        out.line()
+        out.line(f"  waiting    {name}: {house.settings.people_url}/holds/{hold.id}")
+        while True:
+            hold = house.store.hold(hold.id)
+            if hold.status is not HoldStatus.PENDING or house.clock.now_ms() >= hold.expires_at_ms:
+                break
+            await asyncio.sleep(LOOK_EVERY_S)
+        worked, _ = await agent.call("files__write_file", call)
+        said = f"{hold.status.value} by {hold.answered_by or 'nobody in time'}"
+        out.line(f"  {out.good('written') if worked else out.bad('refused')}    {name}: {said}")
+
+
+async def _errand(house: Any) -> str:
+    """A fresh task's token."""
+    from lictor.model.identity import Opener
+    from lictor.model.ids import AgentId, HumanId
+    from lictor.model.task import Budget
+    from lictor.service.tasks import Wish
+
+    human = f"os:{getpass.getuser()}"
+    wish = Wish(
+        agent=AgentId("assistant"),
+        human=HumanId(human),
+        purpose="prepare-release",
+        text="Keep the list of changes.",
+        ttl_s=3_600,
+        budget=Budget(calls=50),
+    )
+    opener = Opener(kind="operator", name=human)
+    opened = await house.open(opener, wish, audience=house.settings.audience, by=human)
+    token: str = opened.token
+    return token
 
 
 def _cache() -> Path:

@@ -99,7 +99,7 @@ def _bundle(given: str | None) -> list[Check]:
         if house.waits:
             text = "what is in the folder permits more than what is in force, and waits for a second person"
             checks.append(Check(name="bundle", state="warn", text=text, remedy="lictor policy approve REVISION"))
-        enrolled = [person for person in (bundle.approvers if bundle else {}) if house.store.enrolled(person)]
+        enrolled = [person for person in (bundle.approvers.groups_of if bundle else {}) if house.store.enrolled(person)]
         if not enrolled:
             checks.append(
                 Check(
@@ -148,8 +148,9 @@ def _plain(name: str, url: str) -> Check:
 
 def _credentials(house: "House") -> list[Check]:
     """Secrets in the clear in lictor.toml, credentials that cannot be lent, a safe that does not open."""
+    from lictor.app.lendable import problem_of
+    from lictor.app.safekeeping import sealed
     from lictor.cli.lifting import in_the_clear
-    from lictor.lending import problem_of, sealed
 
     checks = []
     for name, clear in in_the_clear(house.settings):

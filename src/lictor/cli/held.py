@@ -2,10 +2,13 @@
 
 import shutil
 
+import msgspec
+
 from lictor.app import House
 from lictor.console.held import hold_view
-from lictor.console.views import HoldView
+from lictor.console.views import HoldView, PreviewView, WayView
 from lictor.model.approval import Hold
+from lictor.protocol.display import render
 from lictor.protocol.display_frame import Field, frame
 
 
@@ -27,9 +30,44 @@ def _fields(view: HoldView) -> list[Field]:
     ]
     if view.labels:
         fields.append(Field("the task has seen", ", ".join(view.labels), "gateway"))
+    fields += _effect(view.preview) if view.preview is not None else []
     fields += [Field(f"argument {arg.path} ({arg.kind})", arg.text, "gateway") for arg in view.arguments]
-    groups = " or ".join(" and ".join(needed) for needed in view.groups)
-    fields.append(Field("approvers", groups, "gateway"))
+    fields.append(Field("approvers", " or ".join(map(_way, view.ways)), "gateway"))
+    fields += [Field(f"{one.label} has", one.text, "gateway") for one in view.answered]
     fields.append(Field("expires", view.expires_at, "gateway"))
-    fields.append(Field("an approval is for exactly this digest", view.digest, "gateway"))
+    fields.append(Field("the action's digest", view.digest, "gateway"))
+    fields.append(Field("an approval is for exactly this seal", view.seal, "gateway"))
     return fields
+
+
+def _effect(preview: PreviewView) -> list[Field]:
+    """What the gateway found out about the effect: warnings first, and what is not known or not shown is said."""
+    found = []
+    if not preview.whole:
+        found.append(Field("effect", "not all of it could be found out", "gateway"))
+    for part in sorted(preview.parts, key=lambda part: not part.warning):
+        label = f"{'WARNING: ' if part.warning else ''}effect ({preview.kind}): {part.title}"
+        if part.text:
+            found.append(Field(label, part.text, "gateway"))
+        if part.lines:
+            found.append(_difference(label, part.lines))
+        if part.rows:
+            # As JSON, so that no cell can look like two.
+            rows = "\n".join(msgspec.json.encode(row).decode() for row in part.rows)
+            found.append(Field(f"{label}, {len(part.rows) - 1} rows", rows, "gateway"))
+        if part.left_out or not (part.text or part.lines or part.rows):
+            found.append(Field(label, f"{part.left_out} more not shown here", "gateway"))
+    return found
+
+
+def _difference(label: str, lines: tuple[tuple[str, str], ...]) -> Field:
+    """Marked lines. Where one of them has a line break in it all are escaped once more, so that it cannot look like two."""
+    if any("\n" in text for _, text in lines):
+        return Field(f"{label}, escaped", "\n".join(f"{mark} {render(text)}" for mark, text in lines), "gateway")
+    return Field(label, "\n".join(f"{mark} {text}" for mark, text in lines), "gateway")
+
+
+def _way(way: WayView) -> str:
+    proof = f" with {way.proof}" if way.proof else ""
+    people = f"{way.people} people of " if way.people > 1 else ""
+    return f"{people}{' and '.join(way.groups)}{proof}"

@@ -1,4 +1,4 @@
-"""`lictor pending`, `approve`, `deny`, `approver`: a person's side of a hold, in the terminal.
+"""`lictor pending`, `approve`, `deny`: a person's side of a hold, in the terminal.
 
 Approving needs the approver's own secret, typed or in `LICTOR_APPROVER_SECRET`: an agent that can start this command still cannot
 approve itself. What is shown is made from the sealed bytes, never from a model's words.
@@ -12,31 +12,23 @@ import sys
 
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out, safe
-from lictor.model.approval import Hold, HoldStatus
+from lictor.model.approval import Hold, HoldStatus, seal_of
 from lictor.model.errors import CallerError
-from lictor.model.ids import HoldId, HumanId
+from lictor.model.ids import HoldId
 from lictor.model.reasons import Reason
 from lictor.ports import RecordStore
+from lictor.service.approve import Proof
 
 SECRET_VARIABLE = "LICTOR_APPROVER_SECRET"  # noqa: S105 - the name of a variable
 
 
 def add(name: str, parser: argparse.ArgumentParser) -> None:
-    """Arguments of one of the four commands."""
+    """Arguments of one of the three commands."""
     common(parser)
     match name:
         case "pending":
             parser.add_argument("--all", action="store_true", help="answered and expired ones too")
             parser.set_defaults(run=pending)
-        case "approver":
-            actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
-            enrol = actions.add_parser(
-                "enrol",
-                help="mint a fresh secret for a person of approvers.toml; the old one ends; an enrolled approver has to vouch",
-            )
-            common(enrol)
-            enrol.add_argument("human", help="as named in approvers.toml, e.g. os:alice")
-            parser.set_defaults(run=approver)
         case _:
             parser.add_argument("hold", help="the hold's id, from `lictor pending` or the refusal")
             parser.add_argument("--note", default="", help="why; recorded with the answer")
@@ -80,32 +72,6 @@ def pending(args: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def approver(args: argparse.Namespace) -> int:
-    """Enrol an approver."""
-    return asyncio.run(_enrol(args))
-
-
-async def _enrol(args: argparse.Namespace) -> int:
-    from lictor.app import bundle_path, open_house
-
-    out = Out(as_json=args.json)
-    house = await open_house(bundle_path(args.bundle))
-    try:
-        people = house.policy.current().approvers.groups_of
-        someone = any(house.store.enrolled(person) for person in people)
-        voucher = house.answer.authenticate(approver_secret()) if someone else None
-        secret = await house.answer.enrol(HumanId(args.human), by=voucher or _operator(), vouched_by=voucher)
-    finally:
-        house.close()
-    out.data({"human": args.human, "secret": secret})
-    out.line(
-        f"{safe(args.human)} can answer holds with this secret. It is shown once; keep it where no agent can read it:"
-    )
-    out.line()
-    out.line(f"  {secret}")
-    return Exit.OK
-
-
 def approve(args: argparse.Namespace) -> int:
     """Show the sealed action, then approve exactly it."""
     return asyncio.run(_answer(args, approving=True))
@@ -134,11 +100,11 @@ async def _answer(args: argparse.Namespace, *, approving: bool) -> int:
             out.line("nothing was answered")
             return Exit.NO
         if approving:
-            approval = await house.answer.approve(hold.id, person, hold.digest, args.note)
-            out.data({"hold": hold.id, "approval": approval.id, "digest": hold.digest, "by": person})
-            out.line(
-                out.good("approved") + f", once, by {safe(person)}: the agent's retry with the same arguments runs"
-            )
+            after = await house.answer.approve(hold.id, Proof(human=person), seal_of(hold), args.note)
+            done = after.status is HoldStatus.APPROVED
+            out.data({"hold": hold.id, "state": after.status.value, "digest": hold.digest, "by": person})
+            then = "the agent's retry with the same arguments runs" if done else "other people have to approve it too"
+            out.line(out.good("approved") + f", once, by {safe(person)}: {then}")
         else:
             await house.answer.deny(hold.id, person, args.note)
             out.data({"hold": hold.id, "denied": True, "by": person})
@@ -166,10 +132,6 @@ def _confirmed(what: str) -> bool:
     if not sys.stdin.isatty():
         raise CallerError(Reason.UNAUTHENTICATED, "not a terminal: nobody can confirm", remedy="add --yes")
     return input(f"{what}? type yes: ").strip() == "yes"
-
-
-def _operator() -> str:
-    return f"os:{getpass.getuser()}"
 
 
 def _as_data(hold: Hold, now_ms: int) -> dict[str, object]:

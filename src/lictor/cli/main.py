@@ -19,7 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pending": ("holds", "actions that wait for a person"),
     "approve": ("holds", "approve exactly one held action"),
     "deny": ("holds", "deny one held action"),
-    "approver": ("holds", "give an approver of the bundle a secret"),
+    "approver": ("approver", "give people of approvers.toml a secret; list and forget passkeys"),
     "application": ("application", "give an application of the bundle a secret"),
     "task": ("task", "open, bind, hand on, list, show and close tasks"),
     "agents": ("agents", "register, review, look at and take agents out of service"),

@@ -40,7 +40,8 @@ def _quick_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(args: argparse.Namespace) -> int:
-    from lictor.app import Runtime, bundle_path, http_server, open_house, servers_of, warn
+    from lictor.app import Runtime, bundle_path, open_house, servers_of, warn
+    from lictor.app.listen import http_server
 
     house = await open_house(bundle_path(args.bundle))
     servers = servers_of(house.settings, args.only)
@@ -48,7 +49,7 @@ async def _serve(args: argparse.Namespace) -> int:
     async with runtime.running():
         settings = house.settings
         warn(f"MCP endpoint  {settings.audience}  ({', '.join(servers)})")
-        warn(f"approvals     {settings.public_url}/")
+        warn(f"approvals     {settings.people_url}/")
         warn("open a task with: lictor task open --agent NAME --purpose PURPOSE")
         await http_server(runtime).serve()
     return Exit.OK

@@ -134,11 +134,6 @@ def lease_name(prefix: str, lease: LeaseId) -> str:
     return f"{prefix}{lease}"
 
 
-def fields_of(template: str) -> frozenset[str]:
-    """The facts that a template names."""
-    return frozenset(_FIELD.findall(template))
-
-
 def need_template(template: str, key: str) -> None:
     """Refuse a template with braces that name no fact.
 

@@ -18,8 +18,6 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 HeaderParams: TypeAlias = Mapping[str, tuple[str, ...]]
 """Lower-case token of `x-mcp-header` to the chain of property names that leads to the value."""
 
-HEADER_MISMATCH_CODE: Final = -32020
-"""JSON-RPC error code of a refusal made here, with HTTP status 400."""
 VERSION_KEY: Final = "io.modelcontextprotocol/protocolVersion"
 LEGACY_VERSIONS: Final = frozenset({"2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"})
 """Versions whose requests carry no metadata. Every other name, known or not, has to follow the modern rules."""

@@ -1,4 +1,4 @@
-"""The JSON-RPC 2.0 envelope as MCP uses it (basic/index, "Messages"): parse strictly, encode, splice.
+"""The JSON-RPC 2.0 envelope as MCP uses it (basic/index, "Messages"): parse strictly, encode.
 
 A member that is spelled almost like a known one is refused: a server that folds case would read what we did not
 (CVE-2026-27896, cases JSON-03 and -04). This module refuses to know what the methods mean; it knows the names of the
@@ -235,11 +235,6 @@ def _invalid(where: str, message: str) -> CallerError:
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
-
-
-def splice(params: Mapping[str, JsonValue], arguments: bytes) -> dict[str, Any]:
-    """`params` with the sealed argument bytes in place of `arguments`, for the encoders below; order is kept."""
-    return {**params, "arguments": msgspec.Raw(arguments)}
 
 
 def encode_request(identity: MessageId, method: str, params: Mapping[str, Any] | msgspec.Raw | None = None) -> bytes:

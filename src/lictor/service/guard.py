@@ -59,6 +59,18 @@ class Guard:
         """The latest time that is known to have been: of a record, or of our own clock while it was believed."""
         return self._mark_ms
 
+    def now_ms(self) -> int:
+        """The time as far as it is believed (`ports.Clock`): a step forward that has not lasted is left out.
+
+        For all that goes on while nothing passes: an outcome on record with the time of a glitch would make every right time
+        after it look old, and a task that expires in a glitch would end for nothing.
+        """
+        wall = self._clock.now_ms()
+        if self._elapsed is None or self._base is None:
+            return wall
+        due = self._base[0] + int((self._elapsed() - self._base[1]) * 1_000)
+        return due if wall - due > self._skew_ms else wall
+
     def arm(self) -> None:
         """From now on nothing passes without a confirmation."""
         self.armed = True

@@ -41,7 +41,7 @@ def readings_of(
     for name, share in shares_once(pdp.measures, asked).items():
         if isinstance(share, Share):
             measure = pdp.measures[name]
-            found[name] = tuple(_reading(store, measure, key, share.members, at_ms) for key in share.keys)
+            found[name] = tuple([_reading(store, measure, key, share.members, at_ms) for key in share.keys])
     return found
 
 
@@ -115,5 +115,7 @@ def _asked(pdp: Pdp, request: ActionRequest, state: TaskState | None, resolved: 
 def _reading(store: RecordStore, measure: Measure, key: str, members: tuple[str, ...], at_ms: int) -> Reading:
     # The total first: whoever changes a member changes the total's version too, and the commit finds out.
     total = store.measure(key) or tally.NOTHING
-    counted = sum(tally.counts_at(store.member(key, name), total, measure, at_ms) for name in members)
+    counted = 0
+    for name in members:
+        counted += tally.counts_at(store.member(key, name), total, measure, at_ms)
     return Reading(key=key, version=total.version, before=tally.total_at(total, measure, at_ms), counted=counted)

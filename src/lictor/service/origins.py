@@ -84,7 +84,7 @@ class Origins:
         if not entry.watch:
             return {}
         forms = forms_once(request.digest, entry.watch, request.arguments.open())
-        spilled = set(self._store.spilled(root))
+        spilled = self._store.spilled(root)
         known: dict[tuple[str, str | None], Origin] = {}
         found: dict[str, Origin] = {}
         key = self._store.origin_key(root)
@@ -174,6 +174,8 @@ class Origins:
         vouched = ("directory",) if directory.lists(kind, form) else ()
         if seen is None:
             return Origin(sources=vouched)
+        if not vouched and len(seen.sources) <= 1:
+            return seen
         return Origin(sources=tuple(sorted({*seen.sources, *vouched})), labels=seen.labels)
 
 
@@ -202,8 +204,10 @@ def _remembered(key: bytes, found: Found, echoes: set[Found]) -> str:
     return ECHO + digest if found in echoes else digest
 
 
-def _together(origins: list[Origin], spilled: set[str]) -> Origin:
+def _together(origins: list[Origin], spilled: tuple[str, ...]) -> Origin:
     """Of several values: the sources all of them share, the labels any of them carries."""
+    if len(origins) == 1 and not spilled:
+        return origins[0]
     sources = set(origins[0].sources).intersection(*(origin.sources for origin in origins[1:]))
-    labels = spilled.union(*(origin.labels for origin in origins))
+    labels = set(spilled).union(*(origin.labels for origin in origins))
     return Origin(sources=tuple(sorted(sources)), labels=tuple(sorted(labels)))

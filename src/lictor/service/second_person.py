@@ -17,7 +17,7 @@ from lictor.model.errors import CallerError, OperatorError
 from lictor.model.ids import HumanId, PolicyRevision
 from lictor.model.reasons import Reason
 from lictor.model.record import BundleApproved
-from lictor.pdp.decide import Approvers
+from lictor.pdp.roles import Approvers
 from lictor.policy.bundle import Bundle
 from lictor.policy.compile import parse_guarded
 from lictor.policy.load import load_bundle

@@ -63,6 +63,12 @@ EFFECTS: Final[Mapping[str, Mapping[str, Sequence[str]]]] = {
 _EXTRA: Final = {
     ("web", "fetch"): 'tags = ["communicates"]\nlabels = ["untrusted:web"]\ndestination = { url = "/url" }\n',
 }
+_FILES: Final = {
+    "write_file": 'action = "write", path = "/path", content = "/content"',
+    "edit_file": 'action = "edit", path = "/path", edits = "/edits"',
+    "create_directory": 'action = "directory", path = "/path"',
+}
+"""What becomes of a file, by tool: the person sees the difference, not only the arguments."""
 
 
 def write_bundle(
@@ -78,10 +84,12 @@ def write_bundle(
 
     Args:
         definitions: what each server offers, as its own `tools/list` says.
+        commands: how each is started; that of `files` ends with the project's folder.
         port: where the gateway will listen.
         human: the approver, e.g. `os:ada`.
         today: a date; the agent's review is due ninety days later.
     """
+    project = commands["files"][-1]
     files = {
         "lictor.toml": _settings(commands, port),
         "agents.toml": _agents(today + timedelta(days=90)),
@@ -92,7 +100,8 @@ def write_bundle(
     for server, offered in definitions.items():
         known = {tool["name"]: tool for tool in offered}
         effects = {name: effect for effect, names in EFFECTS[server].items() for name in names if name in known}
-        files[f"catalog/{server}.toml"] = "\n".join(_entry(server, n, e, known[n]) for n, e in sorted(effects.items()))
+        entries = (_entry(server, n, e, known[n], project) for n, e in sorted(effects.items()))
+        files[f"catalog/{server}.toml"] = "\n".join(entries)
         pinned = {"tools": [known[name] for name in sorted(effects)]}
         files[f"catalog/{server}.definitions.json"] = json.dumps(pinned, indent=1, sort_keys=True)
     for name, text in files.items():
@@ -101,8 +110,12 @@ def write_bundle(
         path.write_text(text, "utf-8")
 
 
-def _entry(server: str, name: str, effect: str, definition: dict[str, Any]) -> str:
-    return f'[tools.{name}]\neffect = "{effect}"\npin = "{pin_of(definition)}"\n{_EXTRA.get((server, name), "")}'
+def _entry(server: str, name: str, effect: str, definition: dict[str, Any], project: str) -> str:
+    extra = _EXTRA.get((server, name), "")
+    if server == "files" and name in _FILES:
+        extra += f'path = {{ pointer = "/path", roots = {{ project = {json.dumps(project)} }}, resolve = "host" }}\n'
+        extra += f'preview = {{ kind = "file", {_FILES[name]} }}\n'
+    return f'[tools.{name}]\neffect = "{effect}"\npin = "{pin_of(definition)}"\n{extra}'
 
 
 def _settings(commands: Mapping[str, Sequence[str]], port: int) -> str:

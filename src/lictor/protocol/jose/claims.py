@@ -13,8 +13,6 @@ import msgspec
 from lictor.model.reasons import Reason
 from lictor.protocol.jose.refusing import refuse
 
-MAX_LEEWAY_S: Final = 60
-"""Clocks of servers that are kept in time differ by less; more keeps dead tokens alive (case IDEN-09)."""
 _LAST_S: Final = 253_402_300_800
 """The year 10000: a time behind it is no time."""
 _MAX_SUBJECT: Final = 2_048
