@@ -3,7 +3,8 @@
 import pytest
 
 import bundles
-from lictor.model.approval import HoldStatus
+from lictor.model.approval import HoldStatus, seal_of
+from lictor.service.approve import Proof
 from security.house import BOB, FEATURES, House, reason
 
 WRITE = "write-file/v1.2"
@@ -35,7 +36,7 @@ async def test_an_approval_is_for_the_place_that_was_shown(moved: bool) -> None:
     task = await house.task()
     assert reason(await house.call(task, WRITE, ARGUMENTS)) == "needs_approval"
     [hold] = house.store.holds(pending_only=True)
-    await house.answer.approve(hold.id, BOB, hold.digest)
+    await house.answer.approve(hold.id, Proof(human=BOB), seal_of(hold))
     links.to = "/ws/.git/hooks/pre-commit" if moved else links.to
     found = reason(await house.call(task, WRITE, ARGUMENTS))
     assert found == ("action_hash_mismatch" if moved else "")

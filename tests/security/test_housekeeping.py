@@ -37,12 +37,12 @@ def _write(folder: Path, files: dict[str, bytes]) -> None:
 
 
 @pytest.fixture
-async def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    for name in ("RELOAD_EVERY_S", "SWEEP_EVERY_S", "RETRY_EVERY_S"):
-        monkeypatch.setattr(app, name, 0.02, raising=False)
+async def runtime(tmp_path: Path) -> Any:
     _write(tmp_path, bundles.files())
     house = await app.open_house(tmp_path)
-    return app.Runtime(house, {}, prefixed=True)
+    runtime = app.Runtime(house, {}, prefixed=True)
+    runtime.reload.every_s = runtime.reload.retry_s = runtime.sweep.every_s = 0.02
+    return runtime
 
 
 async def _until(happened: Any) -> bool:
@@ -94,7 +94,7 @@ async def test_dead_tasks_lose_their_servers_after_a_fault(runtime: Any) -> None
         async def close(self) -> None:
             """Nothing."""
 
-    runtime.connections = Held()
+    runtime.sweep.connections = Held()
     runtime.house.store = Flaky(runtime.house.store, "newest_checkpoint", StoreError(Reason.CANNOT_RECORD, "full"), 1)
     async with runtime.running():
         assert await _until(lambda: len(ended) >= 3)

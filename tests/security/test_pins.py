@@ -2,7 +2,9 @@
 
 import pytest
 
+from lictor.model.approval import seal_of
 from lictor.pep.mcp.seam import Era
+from lictor.service.approve import Proof
 from security.house import BOB, CHANGED, TOOLS, House, Line, reason
 
 WRITE = "write-file/v1.2"
@@ -24,7 +26,7 @@ async def test_definition_changed_while_a_person_looks() -> None:
         server.tools = CHANGED
         await server.notices("notifications/tools/list_changed", {})
         [hold] = house.store.holds(pending_only=True)
-        await house.answer.approve(hold.id, BOB, hold.digest)
+        await house.answer.approve(hold.id, Proof(human=BOB), seal_of(hold))
         return b'{"action":"accept"}'
 
     channel.reply = person
@@ -41,7 +43,7 @@ async def test_the_same_wait_without_a_change_runs() -> None:
 
     async def person(_: str) -> bytes:
         [hold] = house.store.holds(pending_only=True)
-        await house.answer.approve(hold.id, BOB, hold.digest)
+        await house.answer.approve(hold.id, Proof(human=BOB), seal_of(hold))
         return b'{"action":"accept"}'
 
     channel.reply = person

@@ -61,7 +61,7 @@ async def test_a_shared_server_does_not_ask_another_tasks_client() -> None:
     seen = []
 
     async def ask(_: str) -> bytes:
-        if house.gateway._flights.get(victim.task.id):
+        if house.gateway.questions.flights.get(victim.task.id):
             reply = await house.servers[0].ask("roots/list", {"secret": "of the other task"})
             seen.append(reply)
         return b'{"content":[]}'

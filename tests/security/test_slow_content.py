@@ -27,19 +27,19 @@ TEXTS: dict[str, Callable[[int], str]] = {
 
 @pytest.mark.parametrize("shape", TEXTS)
 def test_looking_for_labels_takes_linear_time(shape: str) -> None:
-    """Half a megabyte of any of these is read in well under a second; the first versions took seconds to hours."""
+    """Half a megabyte of any of these is read in well under a second of CPU; the first versions took seconds to hours."""
     body = json.dumps(TEXTS[shape](1 << 19), ensure_ascii=False).encode()
-    began = time.perf_counter()
+    began = time.process_time()
     labels_of((ALL,), "fs/read", body)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 def test_values_of_piled_marks_take_bounded_time() -> None:
     """A name with a hundred thousand combining marks is no value, and is not brought to normal form."""
     body = json.dumps("A" + MARKS * 60_000, ensure_ascii=False).encode()
-    began = time.perf_counter()
+    began = time.process_time()
     values_of_result(body, frozenset(KINDS))
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
 
 
 def test_a_pile_of_marks_counts_as_holding_everything() -> None:
@@ -74,7 +74,7 @@ def test_every_character_that_can_pile_up_is_seen() -> None:
 
 def test_a_member_name_of_marks_is_compared_in_bounded_time() -> None:
     """A client's member names are not brought to normal form when they are too long to be mistaken for one of ours."""
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(1_000):
         _fold("a" + MARKS * 1_000)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0

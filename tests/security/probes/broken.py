@@ -10,17 +10,17 @@ from unittest.mock import patch
 
 import msgspec
 
-from lictor import app as application
 from lictor import config
+from lictor.app import calls, listen, servers
 from lictor.identity.issuers import Issuer
 from lictor.model.limits import Limits
-from lictor.pep.mcp import gateway
+from lictor.pep.mcp import definitions
 from lictor.pep.mcp.downstream import http as door
 from lictor.service.second_person import SecondPerson
 
 Break = Callable[[], AbstractContextManager[Any]]
-_LOAD, _GUARD, _HOLDING = config.load_settings, application.Guard, application.Holding
-_TLS, _PROFILE, _LISTS = application.tls_options, Issuer.profile, gateway.fetch_all
+_LOAD, _GUARD, _HOLDING = config.load_settings, calls.Guard, calls.Holding
+_TLS, _PROFILE, _LISTS = listen.tls_options, Issuer.profile, definitions.fetch_all
 
 
 def _default_limits(text: str, where: str = "lictor.toml") -> config.Settings:
@@ -56,14 +56,14 @@ BREAKS: list[tuple[str, Break]] = [
     ("limits.message_bytes", lambda: patch.object(config, "load_settings", _default_limits)),
     ("limits.holds_per_task_per_minute", lambda: patch.object(config, "load_settings", _default_limits)),
     ("limits.decide_timeout_s", lambda: patch.object(config, "load_settings", _default_limits)),
-    ("limits.list_items", lambda: patch.object(gateway, "fetch_all", _endless)),
-    ("limits.epoch_lease_s", lambda: patch.object(application, "Guard", _constant(_GUARD, lease_s=1.5))),
-    ("limits.clock_skew_s", lambda: patch.object(application, "Guard", _constant(_GUARD, skew_s=2.0))),
-    ("hold_wait_s", lambda: patch.object(application, "Holding", _constant(_HOLDING, wait_s=0.0))),
+    ("limits.list_items", lambda: patch.object(definitions, "fetch_all", _endless)),
+    ("limits.epoch_lease_s", lambda: patch.object(calls, "Guard", _constant(_GUARD, lease_s=1.5))),
+    ("limits.clock_skew_s", lambda: patch.object(calls, "Guard", _constant(_GUARD, skew_s=2.0))),
+    ("hold_wait_s", lambda: patch.object(calls, "Holding", _constant(_HOLDING, wait_s=0.0))),
     ("listen.allowed_origins", lambda: patch.object(door, "check_origin", lambda *_: None)),
-    ("listen.tls.require", lambda: patch.object(application, "tls_options", _all_may_come)),
+    ("listen.tls.require", lambda: patch.object(listen, "tls_options", _all_may_come)),
     ("bundle.second_person", lambda: patch.object(SecondPerson, "check", _nobody_asked)),
-    ("servers.*.pass_env", lambda: patch.object(application, "environment", _everything)),
+    ("servers.*.pass_env", lambda: patch.object(servers, "environment", _everything)),
     ("issuers.*.max_life_s", lambda: patch.object(Issuer, "profile", _long_lived)),
     ("oauth.people", lambda: patch.object(config, "load_settings", _no_oauth)),
     ("oauth.mcp_clients", lambda: patch.object(config, "load_settings", _no_oauth)),

@@ -5,8 +5,10 @@ import json
 from typing import Any
 
 from adversarial.wire import ask, headers_for, modern
+from lictor.model.approval import seal_of
 from lictor.model.ids import AgentId, HoldId
 from lictor.model.task import Budget
+from lictor.service.approve import Proof
 from lictor.stores.clock import write_mark
 from security.probes.stand import BOB, Place, Stand
 from security.probes.table import probe
@@ -131,7 +133,7 @@ async def _approve(stand: Stand, hold: str) -> None:
     found = stand.house.store.hold(HoldId(hold))
     if found is None:
         raise LookupError(hold)
-    await stand.house.answer.approve(found.id, BOB, found.digest)
+    await stand.house.answer.approve(found.id, Proof(human=BOB), seal_of(found))
 
 
 @probe("limits.hold_ttl_s", (0.2, "approval_timeout"), (60.0, "permitted"))

@@ -75,7 +75,9 @@ async def kind(place: Place) -> object:
         found = []
         for _ in range(2):
             try:
-                proven = await stand.runtime.front.prove(token, method="POST", url=stand.house.settings.audience)
+                proven = await stand.runtime.entrance.front.prove(
+                    token, method="POST", url=stand.house.settings.audience
+                )
                 found.append(proven.subject)
             except CallerError as error:
                 found.append(error.reason.value)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from unittest.mock import patch
 
-from lictor.lending import sealed
+from lictor.app.safekeeping import sealed
 from lictor.model.secret import Secret
 from security.probes import stub
 from security.probes.stand import Place, command

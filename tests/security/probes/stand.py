@@ -21,6 +21,8 @@ import tomlkit
 from adversarial.model import Observed
 from adversarial.wire import Response, ask, headers_for, modern, observe
 from lictor import app as application
+from lictor.app.listen import http_server
+from lictor.app.web import http_app
 from lictor.cli.demonstration.stage import free_port
 from lictor.config import Settings, read_settings
 from lictor.model.errors import LictorError
@@ -140,15 +142,14 @@ class Place:
                 await stack.enter_async_context(runtime.running())
             else:
                 stack.push_async_callback(_closed, runtime)
-            yield Stand(self, house, runtime, application.http_app(runtime))
+            yield Stand(self, house, runtime, http_app(runtime))
 
 
 async def _closed(runtime: application.Runtime) -> None:
-    await runtime.execute.drain()
+    await runtime.calls.execute.drain()
     await runtime.connections.close()
     await runtime.lending.close()
-    if runtime.front is not None:
-        await runtime.front.close()
+    await runtime.entrance.close()
     await runtime.pool.close()
     runtime.instance.close()
 
@@ -224,7 +225,7 @@ class Stand:
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[Any]:
         """The same over a real socket."""
-        server = application.http_server(self.runtime)
+        server = http_server(self.runtime)
         job = asyncio.create_task(server.serve())
         while not server.started and not job.done():
             await asyncio.sleep(0.01)
