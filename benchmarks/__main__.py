@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import both_ends, client, decisions, history, hop, hot, revocation, scrub, store
+from benchmarks import approvals, both_ends, client, decisions, history, hop, hot, revocation, scrub, store
 from benchmarks.machine import describe, jitter, sync_us
 from benchmarks.stats import table
 
@@ -22,6 +22,7 @@ SECTIONS: dict[str, Callable[[int, float], tuple[str, dict[str, Any]]]] = {
     "scrub": scrub.run,
     "history": history.run,
     "revocation": revocation.run,
+    "approvals": approvals.run,
 }
 METHOD = """\
 Load comes from a second process on another core (hop on CPU 0, load and upstream on CPU 1), closed loop. All contenders are up at

@@ -5,17 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.wire import TOOL
-from lictor.app import House, HttpPool, check_engine, connect_server, open_house, use_cases
+from lictor.app import House, HttpPool, check_engine, connect_server, open_house
+from lictor.app.house import furnish
 from lictor.config import ServerSettings, read_settings
 from lictor.model.ids import AgentId, HumanId
 from lictor.model.limits import Limits
 from lictor.model.task import Budget
 from lictor.pep.mcp.lists import fetch_all
 from lictor.policy.catalogue import pin_of
-from lictor.service.policy import PolicyInForce
-from lictor.stores.bundle_folder import BundleFolder
-from lictor.stores.clock import SystemClock
-from lictor.stores.ids import RandomIds
 from lictor.stores.keys import Keys
 from lictor.stores.memory import MemoryStore
 
@@ -85,19 +82,7 @@ async def _in_memory(folder: Path) -> House:
     settings = read_settings(folder)
     state = folder / settings.state
     keys = Keys.open(state)
-    store, policy, clock, ids = MemoryStore(signer=keys.signer), PolicyInForce(), SystemClock(), RandomIds()
-    parts: dict[str, Any] = {"store": store, "policy": policy, "clock": clock, "ids": ids, "limits": settings.limits}
-    house = House(
-        folder=BundleFolder(folder),
-        settings=settings,
-        state=state,
-        keys=keys,
-        **use_cases(parts),
-        store=store,
-        policy=policy,
-        clock=clock,
-        ids=ids,
-    )
+    house = furnish(folder, settings, state, keys, MemoryStore(signer=keys.signer))
     check_engine()
     await house.activate(house.folder.load())
     return house

@@ -15,14 +15,17 @@ from benchmarks.history_world import AGENTS, KEY, Asking, bundle, ended, opened,
 from benchmarks.machine import scratch
 from benchmarks.stats import table, verdict
 from lictor.pdp.decide import Pdp
+from lictor.pdp.once import MAX_KEPT
 from lictor.ports import Batch
 from lictor.stores.group import MAX_CACHED
-from lictor.stores.known import MAX_KNOWN
+from lictor.stores.known import MAX_KNOWN, MAX_VALUES
 from lictor.stores.memory import MemoryStore
 from lictor.stores.sqlite import SqliteStore
 
-FIRST, MORE = 100, 200
-LATE = 300
+FIRST, MORE = 100, 3 * MAX_KEPT
+"""Tasks before, and tasks measured. What is worked out once for an action is kept for so many actions and then begun anew: over
+whole rounds of that it neither adds nor takes away."""
+LATE = 5 * MAX_KEPT
 """Tasks measured once the store's rows are as many as they may be."""
 
 
@@ -51,28 +54,29 @@ def quiet(bars: list[dict[str, object]], data: dict[str, Any]) -> str:
         "A task with a contract, ten values from its opening, a label, a value found in a result and four measures, that did one thing and"
         f" is open still: bytes each, over {MORE} tasks ({LATE} once the caches are full). Counted is what Python allocated"
         " (`tracemalloc`); SQLite's own page cache is of a fixed size and not in it. With SQLite nothing of a task has to stay in memory:"
-        f" its readers know at most {MAX_KNOWN:,} rows ({found['known']:.1f} of this task), its writer {MAX_CACHED:,}"
-        f" ({found['cached']:.1f}), whatever the number of tasks; a row that was pushed out is read again."
+        f" its readers know at most {MAX_KNOWN + MAX_VALUES:,} rows ({found['known']:.1f} of this task), its writer {MAX_CACHED:,}"
+        f" ({found['cached']:.1f}), some {found['all rows'] / 2**20:.0f} MiB for all tasks together, however many there are; a row"
+        " that was pushed out is read again."
     )
     return f"{text}\n\n{table(('Where', 'bytes a quiet task'), rows)}"
 
 
 async def _sqlite(store: SqliteStore, pdp: Pdp, path: Path, found: dict[str, float]) -> None:
     asking = Asking.of(store, pdp)
+    tracemalloc.start()
     await _tasks(asking, 0, FIRST)
     _forget(store)
-    disk, own = _disk(path), _row_bytes(path)
-    tracemalloc.start()
+    disk, own, before = _disk(path), _row_bytes(path), _used()
     await _tasks(asking, FIRST, FIRST + MORE)
-    warm = _used()
+    warm = _used() - before
     found["known"], found["cached"] = (
         sum(map(len, store._known._state[1:])) / MORE,
         len(store._writer._cache.rows) / MORE,
     )
     found["disk"], found["rows on disk"] = (_disk(path) - disk) / MORE, (_row_bytes(path) - own) / MORE
     _forget(store)
-    found["warm"], found["rows"] = warm / MORE, (warm - _used()) / MORE
-    # Traced from here on are also the rows that will be pushed out.
+    found["warm"], found["rows"] = warm / MORE, (warm - _used() + before) / MORE
+    found["all rows"] = found["rows"] / (found["known"] + found["cached"]) * (MAX_KNOWN + MAX_VALUES + MAX_CACHED)
     done = await _fill(asking, store)
     await _tasks(asking, done, done + LATE)
     before = _settled(store)
@@ -103,10 +107,11 @@ async def _fill(asking: Asking, store: SqliteStore) -> int:
 
 async def _memory(store: MemoryStore, pdp: Pdp, found: dict[str, float]) -> None:
     asking = Asking.of(store, pdp)
-    await _tasks(asking, 0, FIRST)
     tracemalloc.start()
+    await _tasks(asking, 0, FIRST)
+    before = _used()
     await _tasks(asking, FIRST, FIRST + MORE)
-    found["memory store"] = _used() / MORE
+    found["memory store"] = (_used() - before) / MORE
     tracemalloc.stop()
 
 

@@ -173,7 +173,8 @@ async def fastmcp_shipped(port: int, upstream: int) -> None:
 async def gate(port: int, upstream: int, *, durable: bool) -> None:
     """Lictor as `lictor serve` wires it; in memory only the store is another."""
     from benchmarks.house import opened
-    from lictor.app import Runtime, http_server, servers_of
+    from lictor.app import Runtime, servers_of
+    from lictor.app.listen import http_server
 
     with tempfile.TemporaryDirectory(dir=scratch()) as folder:
         house, token = await opened(Path(folder), port, upstream, durable=durable)

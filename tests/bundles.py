@@ -1,5 +1,6 @@
 """A small real bundle for tests: three servers in one, agents, approvers, a directory. Parsed and compiled by the real engine."""
 
+import functools
 import json
 from datetime import UTC, datetime
 from typing import Any
@@ -121,7 +122,7 @@ OPENS = """\
 @reason("whoever is on this machine opens tasks")
 @owner("alice")
 permit (principal, action == Action::"task:open", resource)
-when { context.input.opener.kind == "operator" };
+when { ["operator", "agent"].contains(context.input.opener.kind) };
 """
 
 FILES: dict[str, str] = {
@@ -166,8 +167,9 @@ def bundle(policy: str = POLICY, **changes: str | None) -> Bundle:
     return load_bundle(found, parse_guarded(found))
 
 
+@functools.cache
 def pdp(policy: str = POLICY, **changes: str | None) -> Pdp:
-    """The bundle, compiled."""
+    """The bundle, compiled; once for each text, since nothing changes it."""
     return compile_bundle(bundle(policy, **changes))
 
 

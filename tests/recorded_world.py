@@ -7,6 +7,7 @@ from typing import Any
 
 import bundles
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
+from lictor.model.approval import seal_of
 from lictor.model.containment import Restriction, Scope
 from lictor.model.ids import AgentId, DefinitionDigest, HumanId, InstanceId, PolicyRevision, RequestId, ServerName
 from lictor.model.limits import Limits
@@ -15,7 +16,7 @@ from lictor.pdp.decide import Pdp
 from lictor.policy.bundle import Bundle
 from lictor.policy.compile import compile_bundle, compile_files
 from lictor.ports import RecordStore
-from lictor.service.approve import Answer
+from lictor.service.approve import Answer, Proof
 from lictor.service.authorize import Authorize, Granted, Held, Outcome
 from lictor.service.backtest import Backtest, Report
 from lictor.service.contain import Contain
@@ -134,7 +135,7 @@ class TrafficWorld:
             await self.contain.lay(Scope.ACTION, f"fs/{step.name}", Restriction.STEP_UP, by="test")
         outcome = await self._ask(task, step)
         if isinstance(outcome, Held) and step.approve:
-            await self.answer.approve(outcome.hold.id, HumanId(step.approve), outcome.hold.digest)
+            await self.answer.approve(outcome.hold.id, Proof(human=HumanId(step.approve)), seal_of(outcome.hold))
             outcome = await self._ask(task, step)
         if isinstance(outcome, Granted) and step.send:
             await self.execute(outcome.grant, _answered)

@@ -32,6 +32,7 @@ from lictor.service.exchange import Issued, Sent
 from lictor.service.opening import Open
 from lictor.service.policy import PolicyInForce
 from lictor.service.possession import Presented
+from lictor.service.prospect import Prospects
 from lictor.service.tasks import Tasks, Wish
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore
@@ -145,7 +146,11 @@ def bench(
     parts: dict[str, Any] = {"store": store, "policy": policy, "clock": clock, "ids": ids}
     limits = Limits()
     tasks = Tasks(**parts, limits=limits)
-    open_task = Open(**parts, limits=limits, tasks=tasks)
+    open_task = Open(
+        tasks=tasks,
+        store=parts["store"],
+        prospects=Prospects(store=parts["store"], policy=parts["policy"], ids=parts["ids"], limits=limits),
+    )
     front = open_front(settings, folder=folder, state=folder, audience=AUDIENCE, clock=clock, report=print)
     whole = Parts(
         **parts,

@@ -23,10 +23,12 @@ from benchmarks.agentdojo.people import AGENT, BUDGET, HUMAN, PURPOSE, Outcome
 from benchmarks.agentdojo.suites import Lab, World
 from benchmarks.agentdojo.upstream import Server
 from lictor.app import House, open_house
+from lictor.model.approval import seal_of
 from lictor.model.contract import ContractSource
 from lictor.model.ids import AgentId, HoldId, HumanId
 from lictor.model.task import Budget
 from lictor.policy.contracts import contract_from
+from lictor.service.approve import Proof
 
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -105,7 +107,7 @@ class Session:
         if asked and approve:
             hold = self._stand.house.store.hold(HoldId(held))
             if hold is not None:
-                await self._stand.house.answer.approve(hold.id, HumanId(HUMAN), hold.digest)
+                await self._stand.house.answer.approve(hold.id, Proof(human=HumanId(HUMAN)), seal_of(hold))
                 ran, refusal = await self._once(tool, arguments)
         return Outcome(ran=ran, asked=asked, reason="" if ran else str(refusal.get("reason", "refused")))
 

@@ -8,6 +8,7 @@ from typing import Any
 from benchmarks.agentdojo.contracts import declared
 from benchmarks.agentdojo.people import AGENT, BUDGET, HUMAN, PURPOSE, Outcome
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
+from lictor.model.approval import seal_of
 from lictor.model.catalog import CatalogEntry
 from lictor.model.contract import ContractSource
 from lictor.model.errors import LictorError
@@ -18,7 +19,7 @@ from lictor.pdp.decide import Pdp
 from lictor.policy.catalogue import pin_of
 from lictor.policy.compile import compile_bundle
 from lictor.policy.contracts import contract_from
-from lictor.service.approve import Answer
+from lictor.service.approve import Answer, Proof
 from lictor.service.authorize import Authorize, Granted, Held, Refused
 from lictor.service.execute import Execute, Sent
 from lictor.service.policy import PolicyInForce
@@ -94,7 +95,7 @@ class Session:
             outcome = await self._authorized(tool, arguments)
             asked = isinstance(outcome, Held)
             if isinstance(outcome, Held) and approve:
-                await self._answer.approve(outcome.hold.id, HumanId(HUMAN), outcome.hold.digest)
+                await self._answer.approve(outcome.hold.id, Proof(human=HumanId(HUMAN)), seal_of(outcome.hold))
                 outcome = await self._authorized(tool, arguments)
         except LictorError as error:
             return Outcome(ran=False, asked=False, reason=error.reason.value)

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import msgspec
 from cedarpy import Decision as EngineDecision
 
-from lictor.lifecycle import fold
+from lictor.lifecycle import approvals
 from lictor.model.errors import StoreError
 from lictor.model.limits import Limits
 from lictor.pdp import command, sql
@@ -83,7 +83,7 @@ def truncated_screen() -> Iterator[None]:
 @contextlib.contextmanager
 def approvals_not_spent() -> Iterator[None]:
     """BIND: starting an execution leaves its approval as it is."""
-    with patch.object(fold, "_consume", lambda *_: {}):
+    with patch.object(approvals, "consumed", lambda *_: {}):
         yield
 
 

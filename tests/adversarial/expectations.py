@@ -31,6 +31,10 @@ ALIASES: Final[dict[str, tuple[frozenset[Reason], str]]] = {
         frozenset({Reason.UNKNOWN_DESTINATION}),
         "a URL that readers split in different places leads nowhere certain, whatever it is that splits them",
     ),
+    "content_changed": (
+        frozenset({Reason.PRECONDITION_CHANGED}),
+        "content is one of several things an approval rests on; which one changed is for people, in the preview",
+    ),
     "address_class": (
         frozenset({Reason.FORBIDDEN}),
         "which addresses may be reached is said by policy, in a forbid on the facts of the destination",
@@ -70,6 +74,7 @@ IMPLIED: Final[tuple[tuple[str, frozenset[Reason]], ...]] = (
     (r"^interpreter in the allowlist", frozenset({Reason.FORBIDDEN})),
     (r"^allow suffix \S+ \(without dot\)", frozenset({Reason.NOT_PERMITTED})),
     (r"^allow (?:host|suffix) |^ws:, |^argument injection", frozenset({Reason.UNKNOWN_DESTINATION})),
+    (r"^working directory is a symlink", frozenset({Reason.PRECONDITION_CHANGED})),
     (r"^empty code_verifier", frozenset({Reason.UNAUTHENTICATED})),
     (r"^authorize with registered redirect", frozenset({Reason.INVALID_ARGUMENTS})),
     (r"^metadata by other encodings", frozenset({Reason.FORBIDDEN, Reason.UNKNOWN_DESTINATION})),

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from adversarial.wire import Response, ask
 from lictor.model.reasons import Reason
 
-_FIELD = re.compile(r'name="(csrf|digest)" value="([^"]*)"')
+_FIELD = re.compile(r'name="(csrf|seal)" value="([^"]*)"')
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REASON = re.compile(r"\(([a-z_]+)\)")
 
@@ -48,9 +48,9 @@ class Person:
             await self.sign_in()
         page = await self.get(f"/holds/{hold}")
         shown = fields(page)
-        if "digest" not in shown:  # no form for this person: they write one by hand
-            shown["digest"] = (_DIGEST.findall(page.body.decode()) or [""])[-1]
-        form = {"csrf": shown.get("csrf", ""), "digest": shown.get("digest", ""), "answer": answer, "note": ""}
+        if "seal" not in shown:  # no form for this person: they write one by hand
+            shown["seal"] = (_DIGEST.findall(page.body.decode()) or [""])[-1]
+        form = {"csrf": shown.get("csrf", ""), "seal": shown.get("seal", ""), "answer": answer, "note": ""}
         if seen_end:
             form["seen_end"] = "yes"
         return await self.post(f"/holds/{hold}", form)

@@ -401,7 +401,11 @@ async def escaped(run: Run, seen: Observed, match: Match) -> None:
     page = seen.facts["screens"]["web"]
     value = str(next(iter(seen.facts["arguments"].values())))
     require(
-        not re.search(r"<(?:img|script|iframe|object|svg|!--)", page, re.IGNORECASE),
+        not re.search(
+            r'<(?!(?:img|script) src="/static/[a-z.-]+\?v=[0-9a-f]{12}")(?:img|script|iframe|object|svg|!--)',
+            page,
+            re.IGNORECASE,
+        ),
         "markup of the argument is markup of the page",
     )
     require("javascript:" not in "".join(re.findall(r"<[^>]*>", page)), "a link of the argument is a link of the page")
@@ -411,16 +415,24 @@ async def escaped(run: Run, seen: Observed, match: Match) -> None:
 @phrase(r"CSP default-src none")
 async def policy_header(run: Run, seen: Observed, match: Match) -> None:
     header = seen.facts["page"].header("content-security-policy")
-    require("default-src 'none'" in header and "script-src" not in header, f"{header!r}")
+    allowed = dict(part.strip().partition(" ")[::2] for part in header.split(";"))
+    require(allowed.get("default-src") == "'none'", f"{header!r}")
+    # Our own files and nothing else: no inline script, no evaluation, no other site.
+    require(set(allowed.values()) <= {"'none'", "'self'"}, f"{header!r}")
 
 
 @phrase(r"no request made")
 async def no_request(run: Run, seen: Observed, match: Match) -> None:
     """Nothing on the page loads, submits or runs by itself: no script, no foreign address, and the policy forbids both."""
     page = seen.facts["screens"]["web"]
-    require("<script" not in page and not re.search(r"<[^>]+\son\w+\s*=", page), "something runs")
+    scripts = re.findall(r"<script\b([^>]*)>(.*?)</script>", page, re.DOTALL)
+    ours = all(
+        re.fullmatch(r' src="/static/[a-z.-]+\?v=[0-9a-f]{12}" defer', head) and not body for head, body in scripts
+    )
+    require(ours and not re.search(r"<[^>]+\son\w+\s*=", page), "something runs")
     loads = re.findall(r'<[^>]*\s(?:src|href|action)="([^"]*)"', page)
-    require(all(target.startswith("/") and not target.startswith("//") for target in loads), f"{loads}")
+    ours = all(target == "#main" or (target.startswith("/") and not target.startswith("//")) for target in loads)
+    require(ours, f"{loads}")
     require(run.world.store.hold(HoldId(seen.facts["hold"])).status.value == "pending", "the hold was answered")
 
 
@@ -500,7 +512,7 @@ async def forbid_wins(run: Run, seen: Observed, match: Match) -> None:
 
 @phrase(r"where four-eyes is set")
 async def four_eyes(run: Run, seen: Observed, match: Match) -> None:
-    require(run.world.bundle is not None and run.world.bundle.four_eyes, "it is not set")
+    require(run.world.bundle is not None and run.world.bundle.approvers.four_eyes, "it is not set")
     require(seen.reason == Reason.APPROVER_IS_REQUESTER, f"reason {seen.reason!r}")
 
 

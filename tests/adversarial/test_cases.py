@@ -16,7 +16,7 @@ NOW = frozenset(
     }
 )
 """Classes of this milestone: a case of them is on the list only for machinery that is not built yet, each with its reason."""
-MAX_LATER_NOW = 10
+MAX_LATER_NOW = 6
 """How many of them are on it. Lower it when one comes off."""
 
 

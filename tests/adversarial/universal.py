@@ -131,7 +131,8 @@ def refusals_are_recorded(run: Run) -> None:
                     noted[Reason.NEEDS_APPROVAL] += 1  # an agent is told that it is held, not what laid the restriction
             case ExecutionEnded() as record if record.reason == Reason.CONTAINED:
                 noted[record.reason] += 1  # stopped under way
-            case HoldExpired():
+            case HoldExpired() as record:
+                noted[record.why] += 1
                 noted[Reason.APPROVAL_TIMEOUT] += 1
                 noted[Reason.APPROVAL_EXPIRED] += 1
             case _:

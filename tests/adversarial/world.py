@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from adversarial import fixture
 from adversarial.faults import FaultyStore
@@ -19,12 +18,15 @@ from adversarial.model import Observed
 from adversarial.people import Person
 from adversarial.upstreams import FakeUpstream, Servers
 from adversarial.wire import VERSION, Response, ask, headers_for, modern, observe, transport_headers
-from lictor import app as application
+from lictor.app import House, Runtime
+from lictor.app.usecases import use_cases
+from lictor.app.web import http_app
 from lictor.config import ServerSettings, Settings
 from lictor.model.ids import ServerName
 from lictor.model.record import Record, decode_entry
 from lictor.model.task import Budget, Task
 from lictor.policy.bundle import Bundle
+from lictor.previews.previewer import Parts, Previews
 from lictor.protocol.headers import encode_value
 from lictor.service.policy import PolicyInForce
 from lictor.stores.bundle_folder import BundleFolder
@@ -90,8 +92,8 @@ class LinkedFiles:
 class Gatewayed:
     """One gateway process: house, runtime and the HTTP application."""
 
-    house: application.House
-    runtime: application.Runtime
+    house: House
+    runtime: Runtime
     store: FaultyStore
     app: Any
 
@@ -119,6 +121,8 @@ class World:
     """(server, fields) of every connection that was lent something."""
     desk: Any = None
     """The provider that lends, where a case has one."""
+    connect: Any = None
+    """How servers are reached where the counting ones will not do."""
     settled: list[Any] = field(default_factory=list)
     variants: list[dict[str, Any]] = field(default_factory=list)
     """Arguments that a precondition wants tried as well; a value of None leaves the argument out."""
@@ -172,7 +176,7 @@ class World:
             "ids": self.ids,
             "limits": settings.limits,
         }
-        house = application.House(
+        house = House(
             folder=BundleFolder(self.folder / "bundle"),
             settings=settings,
             state=state,
@@ -181,14 +185,36 @@ class World:
             policy=policy,
             clock=self.clock,  # type: ignore[arg-type]
             ids=self.ids,
-            **application.use_cases(parts),
+            say=self.operator.append,
+            **use_cases(parts),
         )
         servers = {ServerName(name): settings.servers[name] for name in sorted(settings.servers)}
-        runtime = application.Runtime(house, servers, prefixed=True)
-        return Gatewayed(house, runtime, store, application.http_app(runtime))
+        files = LinkedFiles(self.links)
+        runtime = Runtime(house, servers, prefixed=True, connect=self.connect_server, files=files)
+        parts = Parts(
+            clock=self.clock,
+            store=store,  # type: ignore[arg-type]
+            files=files,
+            directory=lambda: policy.current().directory,
+            base=str(self.host),
+            resolve=self._resolve,
+        )
+        runtime.calls.authorize._previewer = Previews(parts)
+        return Gatewayed(house, runtime, store, http_app(runtime))
+
+    @property
+    def host(self) -> Path:
+        """The servers' file system, as far as a case makes one."""
+        return self.folder.resolve() / "host"
+
+    async def _resolve(self, name: str) -> list[str]:
+        """The fixture has no network."""
+        raise OSError(name)
 
     async def connect_server(self, name: str, *_parts: Any, **options: Any) -> FakeUpstream:
         """In place of `lictor.app.connect_server`: the counting server instead of a process or a socket."""
+        if self.connect is not None:
+            return await self.connect(name, *_parts, **options)
         fields, _ = options.get("injected", ({}, {}))
         if fields:
             self.injected.append((name, {key: secret.reveal() for key, secret in fields.items()}))
@@ -209,7 +235,7 @@ class World:
     async def settle(self) -> None:
         """Wait until every outcome is written."""
         for gateway in self.gateways:
-            await gateway.runtime.execute.drain()
+            await gateway.runtime.calls.execute.drain()
 
     async def restart(self) -> None:
         """The first gateway again, with whatever servers there are now, on the same log."""
@@ -228,7 +254,7 @@ class World:
         for gateway in self.gateways:
             gateway.store.fault = ""
             await gateway.runtime.connections.close()
-            await gateway.runtime.execute.drain()
+            await gateway.runtime.calls.execute.drain()
             gateway.runtime.instance.close()
             gateway.store.inner.close()
 
@@ -421,9 +447,4 @@ def opened(*, durable: bool, folder: Path | None = None) -> Iterator[World]:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="case-", ignore_cleanup_errors=True)))
         world = World(folder, durable)
         world.secrets.append(UPSTREAM_SECRET)
-        with (
-            patch.object(application, "connect_server", world.connect_server),
-            patch.object(application, "HostFiles", lambda: LinkedFiles(world.links)),
-            patch.object(application, "warn", world.operator.append),
-        ):
-            yield world
+        yield world

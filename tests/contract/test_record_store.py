@@ -182,7 +182,9 @@ async def test_a_hold_lives_until_it_is_consumed(store):
     await store.commit(batch(approved()))
     live = store.live_hold("task_1", DIGEST)
     assert live.status is HoldStatus.APPROVED
-    assert live.approval == approved().approval
+    given = approved().approval
+    assert live.given == (given,)
+    assert live.approval == msgspec.structs.replace(given, met=given.groups)
     await store.commit(batch(started("e1", hold="hold_1")))
     assert store.live_hold("task_1", DIGEST) is None
     assert store.hold("hold_1").status is HoldStatus.CONSUMED

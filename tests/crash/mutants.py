@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-import lictor.lifecycle.fold as folding
+from lictor.lifecycle import approvals
 from lictor.lifecycle.fold import Changes, Read
 from lictor.lifecycle.rows import Row, live_key
 from lictor.model.approval import HoldStatus
@@ -54,14 +54,14 @@ def check_then_mark() -> Callable[[], None]:
     """Take the check out of the fold that spends an approval; returns what puts it back."""
 
     def mark(read: Read, record: ExecutionStarted, at_ms: int) -> Changes:
-        hold = folding._hold(read, record.hold or "")
-        row: Row = folding._hold_row(msgspec.structs.replace(hold, status=HoldStatus.CONSUMED))
+        hold = approvals.hold_of(read, record.hold or "")
+        row: Row = approvals._hold_row(msgspec.structs.replace(hold, status=HoldStatus.CONSUMED))
         return {row.key: row, live_key(hold.task, hold.digest): None}
 
-    right, folding._consume = folding._consume, mark
+    right, approvals.consumed = approvals.consumed, mark
 
     def undo() -> None:
-        folding._consume = right
+        approvals.consumed = right
 
     return undo
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 import msgspec
 
 from crash.scene import EFFECTS, LIMITS, OWNER, SERVER, Core, Policy, activate, definition, open_store
+from lictor.model.approval import seal_of
 from lictor.model.ids import HoldId
 from lictor.model.task import Task
 from lictor.pep.mcp.connections import Connections, Server
@@ -17,6 +18,7 @@ from lictor.pep.mcp.naming import Naming
 from lictor.pep.mcp.seam import LEGACY_VERSION, Answer, Caller, Era, Offer, Reply
 from lictor.pep.mcp.state import StateSeal
 from lictor.ports import Batch, Receipt
+from lictor.service.approve import Proof
 from lictor.service.offers import Offers
 from lictor.stores.ids import RandomIds
 from lictor.stores.instances import Instance
@@ -152,7 +154,7 @@ class Rig:
         refused = reason_of(await self.call(tool, **arguments))
         assert refused == "needs_approval", refused
         [hold] = self.real.holds(pending_only=True)
-        await self.core.answer.approve(hold.id, OWNER, hold.digest)
+        await self.core.answer.approve(hold.id, Proof(human=OWNER), seal_of(hold))
         return hold.id
 
 

@@ -15,12 +15,13 @@ from crash.faults import FAULTS, other_writer
 from crash.ledger import Ledger
 from crash.rig import NOW, Rig, reason_of
 from crash.scene import LIMITS, OWNER, Policy, write_bundle
-from lictor.model.approval import HoldStatus
+from lictor.model.approval import HoldStatus, seal_of
 from lictor.model.errors import ConflictError, StoreError, UpstreamError
 from lictor.model.reasons import Reason
 from lictor.model.record import ExecutionStarted, decode_entry
 from lictor.pdp.engine.cedar import Verdict
 from lictor.ports import Receipt
+from lictor.service.approve import Proof
 from lictor.service.authorize import Authorize
 from lictor.service.policy import PolicyInForce
 from lictor.service.recover import recover
@@ -176,10 +177,10 @@ async def test_nobody_is_asked_what_cannot_be_kept(rig, monkeypatch, fault):
     if fault not in {"full", "out-of-space"}:  # a short record may find room
         with FAULTS[fault](rig, monkeypatch):
             with pytest.raises(StoreError) as caught:
-                await rig.core.answer.approve(hold.id, OWNER, hold.digest)
+                await rig.core.answer.approve(hold.id, Proof(human=OWNER), seal_of(hold))
             assert caught.value.reason is Reason.CANNOT_RECORD
             assert rig.real.hold(hold.id).status is HoldStatus.PENDING
-    await rig.core.answer.approve(hold.id, OWNER, hold.digest)
+    await rig.core.answer.approve(hold.id, Proof(human=OWNER), seal_of(hold))
     assert reason_of(await rig.call("write", id="a", text=LONG)) == ""
 
 

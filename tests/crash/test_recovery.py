@@ -11,9 +11,10 @@ from crash.harness import House, Worker, examine
 from crash.ledger import Ledger
 from crash.scene import AUDITOR, OWNER, Core, Policy, activate, open_store, write_bundle
 from crash.worker import Order
-from lictor.model.approval import HoldStatus
+from lictor.model.approval import HoldStatus, seal_of
 from lictor.model.errors import ConflictError
 from lictor.model.reasons import Reason
+from lictor.service.approve import Proof
 from lictor.service.authorize import Granted, Held, Refused
 from lictor.service.recover import recover
 from lictor.stores.clock import SystemClock
@@ -128,7 +129,7 @@ async def test_an_approval_survives_its_gateway(tmp_path, worker, policy, point)
         assert told <= approved
         for hold in core.store.holds():
             if hold.status is HoldStatus.PENDING:
-                await core.answer.approve(hold.id, OWNER, hold.digest)
+                await core.answer.approve(hold.id, Proof(human=OWNER), seal_of(hold))
         waiting = [one for one in core.store.holds() if one.status is HoldStatus.APPROVED]
         assert waiting
         for hold in waiting:
@@ -150,7 +151,7 @@ async def test_a_refusal_survives_its_gateway(tmp_path, worker, policy):
         assert isinstance(outcome, Refused)
         assert outcome.reason is Reason.APPROVAL_DENIED
         with pytest.raises(ConflictError):
-            await core.answer.approve(hold.id, OWNER, hold.digest)
+            await core.answer.approve(hold.id, Proof(human=OWNER), seal_of(hold))
 
 
 async def test_a_living_gateway_is_left_alone(tmp_path, policy):

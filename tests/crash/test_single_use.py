@@ -11,8 +11,10 @@ from crash.ledger import Ledger
 from crash.mutants import check_then_mark
 from crash.scene import OWNER, Core, Policy, activate, open_store, write_bundle
 from crash.worker import Order
+from lictor.model.approval import seal_of
 from lictor.model.errors import ConflictError
 from lictor.model.reasons import Reason
+from lictor.service.approve import Proof
 from lictor.service.authorize import Granted, Held, Refused
 from lictor.stores.ids import RandomIds
 from lictor.stores.instances import Instance
@@ -48,7 +50,7 @@ async def approved(core, task, name):
     request = core.ask(task, "write", id=name)
     held = await core.decide(request)
     assert isinstance(held, Held)
-    await core.answer.approve(held.hold.id, OWNER, held.hold.digest)
+    await core.answer.approve(held.hold.id, Proof(human=OWNER), seal_of(held.hold))
     return request, held.hold
 
 

@@ -24,9 +24,10 @@ from crash.points import EngineSeam, Points, SignerSeam, StoreSeam, die_unacknow
 from crash.scene import AUDITOR, OWNER, Core, Policy, activate, open_store
 from crash.upstream import AckFile, Effect, EffectFile
 from lictor.model.action import ActionRequest
-from lictor.model.approval import Hold, HoldStatus
+from lictor.model.approval import Hold, HoldStatus, seal_of
 from lictor.model.errors import ConflictError
 from lictor.model.task import Task
+from lictor.service.approve import Proof
 from lictor.service.authorize import Granted, Held, Outcome
 from lictor.stores.ids import RandomIds
 from lictor.stores.instances import Instance, dead_instances
@@ -175,7 +176,7 @@ class Gateway:
                 await self.core.answer.deny(hold.id, AUDITOR, "no")
                 self.acks("denied", hold.id)
                 return False
-            await self.core.answer.approve(hold.id, OWNER, hold.digest)
+            await self.core.answer.approve(hold.id, Proof(human=OWNER), seal_of(hold))
         except ConflictError:
             return False
         self.acks("approved", hold.id)

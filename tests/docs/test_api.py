@@ -3,13 +3,15 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
 
 from integration import control
-from lictor.api import problem, shapes
+from lictor.api import access_shapes, problem, shapes
+from lictor.api.access import AccessParts, access_routes
+from lictor.api.access_told import BINDING, DUPLICATE, EXPIRED, UNKNOWN
 from lictor.api.caller import ANYBODY, OPERATORS
 from lictor.api.containment import containment_routes
 from lictor.api.openapi import _SAID
@@ -42,6 +44,40 @@ def test_every_route_has_its_row_with_who_may_call_it() -> None:
     assert sorted((row[0], row[1]) for row in cells(section("Routes"))) == sorted(real)
     pair = {f"`{row.method} {row.path}`" for row in health(lambda: True)}
     assert {row[0] for row in cells(section("Who calls"))} == pair
+
+
+def test_every_access_route_has_its_row_and_every_word_of_the_profile() -> None:
+    """Routes that agents call, and the profile's names for refusals with their statuses."""
+
+    class Parts:
+        """Nothing is called."""
+
+        public_url = "https://gateway.example"
+
+        def door(self, handler: Any) -> Any:
+            return handler
+
+    rows = access_routes(cast("AccessParts", Parts()))
+    text = section("Access requests")
+    found = cells(text)
+    assert [row[0] for row in found if row[0].startswith("`")] == [f"`{row.method} {row.path}`" for row in rows]
+    told = {(int(row[0]), row[1].partition(":")[0].strip("`")) for row in found if row[0].isdigit()}
+    assert told == {(status, word) for word, status, _ in (BINDING, UNKNOWN, DUPLICATE, EXPIRED)}
+
+
+def test_the_examples_of_access_requests_are_read_by_the_routes() -> None:
+    """Each JSON block of the how-to is what a route takes or answers, to the last member."""
+    page = (ROOT / "docs" / "how-to" / "access-requests.md").read_text("utf-8")
+    blocks = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    structs = [
+        access_shapes.Evaluation,
+        access_shapes.EvaluationAnswer,
+        access_shapes.AccessRequest,
+        access_shapes.AccessTask,
+    ]
+    for block, struct in zip(blocks, structs, strict=True):
+        value = msgspec.json.decode(block)
+        assert msgspec.to_builtins(msgspec.convert(value, struct)) == value
 
 
 @pytest.mark.parametrize(("heading", "struct"), [("Opening a task", shapes.Opening), ("Delegating", shapes.Delegation)])

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from lictor.api.settings import OAuth, SignIn, Tls
+from lictor.channels.settings import NotifySettings
 from lictor.cli.main import COMMANDS
 from lictor.cli.output import Exit
 from lictor.config import BrokerSettings, Listen, ServerSettings, Settings
@@ -91,6 +92,7 @@ STRUCTS = [
     ("## `[listen.tls]`", Tls),
     ("## `[oauth]`", OAuth),
     ("## `[sign_in]`", SignIn),
+    ("## `[notify.NAME]`", NotifySettings),
     ("## `[limits]`", Limits),
 ]
 
@@ -104,7 +106,8 @@ def test_every_setting_has_its_row(heading: str, struct: type[msgspec.Struct]) -
 @pytest.mark.parametrize(("heading", "struct"), STRUCTS)
 def test_documented_defaults_are_the_real_ones(heading: str, struct: type[msgspec.Struct]) -> None:
     """The default column says what the code says."""
-    empty = msgspec.convert({"kind": "oidc", "url": ""}, struct) if struct is IssuerSettings else struct()
+    needed = {IssuerSettings: {"kind": "oidc", "url": ""}, NotifySettings: {"kind": "slack", "secret": ""}}
+    empty = msgspec.convert(needed.get(struct, {}), struct)
     wrong = []
     for name, default, *_ in rows(section(page("settings.md"), heading)):
         value = getattr(empty, name)

@@ -230,7 +230,7 @@ def test_the_refusal_is_what_the_gateway_says() -> None:
         opened_at_ms=0,
         expires_at_ms=1,
     )
-    url = "http://127.0.0.1:8700/holds/hold_7Qx"
+    url = "http://localhost:8700/holds/hold_7Qx"
     answer = refuse_tool("tools/call 'write_file'", Reason.NEEDS_APPROVAL, Era.LEGACY, hold=hold, url=url)
     assert answer.result is not None
     real = json.loads(answer.result)

@@ -84,8 +84,8 @@ def test_its_contract_binds(name: str) -> None:
 def test_two_groups_are_two_people(name: str) -> None:
     """Dual control rests on groups without a person in common, and on four eyes."""
     _, bundle, _ = loaded(name)
-    assert bundle.four_eyes
-    assert all(len(groups) == 1 for groups in bundle.approvers.values())
+    assert bundle.approvers.four_eyes
+    assert all(len(groups) == 1 for groups in bundle.approvers.groups_of.values())
 
 
 def test_annotations_say_why(name: str) -> None:

@@ -7,11 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from integration.lent_world import PORT, Live
-from lictor import app as application
-from lictor.app import Runtime, open_house, servers_of
+from integration.live import PORT, Live, started
+from lictor.app.safekeeping import sealed
 from lictor.config import BrokerSettings
-from lictor.lending import sealed
 from lictor.model.record import LeaseAsked, RequestReceived
 from lictor.model.secret import Secret
 from lictor.policy.catalogue import pin_of
@@ -81,7 +79,5 @@ def write(
 @contextlib.asynccontextmanager
 async def live(bundle: Path) -> AsyncIterator[Shop]:
     """The gateway, until the block ends."""
-    house = await open_house(bundle)
-    runtime = Runtime(house, servers_of(house.settings), prefixed=True)
-    async with runtime.running():
-        yield Shop(None, house, runtime, application.http_app(runtime))  # type: ignore[arg-type]
+    async with started(bundle) as parts:
+        yield Shop(*parts)

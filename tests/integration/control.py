@@ -22,7 +22,7 @@ permit (principal, action in [Action::"read"], resource);
 
 @id("open/by-hand") @owner("os:ann") @reason("whoever can run lictor on this machine may open tasks")
 permit (principal, action == Action::"task:open", resource)
-when { context.input.opener.kind == "operator" };
+when { ["operator", "agent"].contains(context.input.opener.kind) };
 
 @id("open/people") @owner("os:ann") @reason("people open small tasks in their own name")
 permit (principal, action == Action::"task:open", resource)

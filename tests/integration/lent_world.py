@@ -9,22 +9,17 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from adversarial.wire import Response, ask, headers_for, modern
-from lictor import app as application
-from lictor.app import House, Runtime, open_house, servers_of
+from adversarial.wire import Response
+from integration import live
+from integration.live import PORT
+from lictor.app.safekeeping import sealed
 from lictor.cli.demonstration.stage import free_port
 from lictor.config import BrokerSettings
-from lictor.lending import sealed
-from lictor.model.ids import AgentId, HumanId, TaskId
-from lictor.model.record import Record, decode_entry
 from lictor.model.secret import Secret
-from lictor.model.task import Budget
 from lictor.policy.catalogue import pin_of
 
 ECHOING = Path(__file__).parents[1] / "servers" / "echoing.py"
-PORT = 8700
 POLICY = """
 @id("uses") @owner("os:me") @reason("tested")
 permit (principal, action in [Action::"read", Action::"credential.use", Action::"task.open"], resource);
@@ -132,47 +127,12 @@ class Scene:
     @contextlib.asynccontextmanager
     async def live(self) -> AsyncIterator["Live"]:
         """The gateway, until the block ends."""
-        async with self.web():
-            house = await open_house(self.bundle)
-            runtime = Runtime(house, servers_of(house.settings), prefixed=True)
-            async with runtime.running():
-                yield Live(self, house, runtime, application.http_app(runtime))
+        async with self.web(), live.started(self.bundle) as parts:
+            yield Live(*parts)
 
 
-@dataclass
-class Live:
+class Live(live.Live):
     """One gateway under way."""
-
-    scene: Scene
-    house: House
-    runtime: Runtime
-    app: Any
-    seen: list[bytes] = field(default_factory=list)
-    """Every byte a client was sent."""
-
-    async def task(self, ttl_s: int = 600) -> tuple[TaskId, str]:
-        """A fresh task and its token."""
-        opened = await self.house.tasks.open(
-            agent=AgentId("coder"),
-            human=HumanId("os:me"),
-            purpose="test",
-            trusted_text="",
-            ttl_s=ttl_s,
-            budget=Budget(calls=1_000_000),
-            audience=self.house.settings.audience,
-            by="os:me",
-            token=True,
-        )
-        return opened.task.id, opened.token
-
-    async def send(self, token: str, method: str, params: dict[str, Any]) -> Response:
-        """One request."""
-        message = modern(method, params)
-        response = await ask(
-            self.app, "POST", "/mcp", headers_for(message, f"127.0.0.1:{PORT}", token), json.dumps(message).encode()
-        )
-        self.seen.append(response.body + b"".join(name + value for name, value in response.headers))
-        return response
 
     async def echo(self, token: str, server: str, way: str = "plain", **arguments: str) -> Response:
         """A call."""
@@ -181,6 +141,3 @@ class Live:
             "tools/call",
             {"name": f"{server}__echo", "arguments": {"way": way, **arguments}, "_meta": {"progressToken": 1}},
         )
-
-    def records(self) -> list[Record]:
-        return [decode_entry(entry.data).record for entry in self.house.store.entries()]

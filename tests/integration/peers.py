@@ -31,10 +31,11 @@ from aiohttp import web
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 
+import warm
 from lictor.cli.catalog import pull_lists
 from lictor.cli.demonstration.stage import build_workspace, free_port
 from lictor.config import ServerSettings
-from lictor.policy.draft import Listing, draft_server
+from lictor.policy.draft import Listing, merge_draft
 
 BIN = Path(sys.executable).parent
 MODULES = Path(__file__).parents[1] / "servers" / "node" / "node_modules"
@@ -62,7 +63,7 @@ OPENING_POLICY = """\
 @owner("tests")
 @reason("whoever is at the machine opens tasks")
 permit (principal, action == Action::"task:open", resource)
-when { context.input.opener.kind == "operator" };
+when { ["operator", "agent"].contains(context.input.opener.kind) };
 """
 PIXEL = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -181,7 +182,7 @@ FEATURES = "".join(
 
 def reviewed(server: str, lists: Mapping[str, Sequence[dict[str, Any]]], writes: Sequence[str] = ()) -> dict[str, str]:
     """A drafted catalogue as after a review: everything a read except `writes`, templates and features taken in."""
-    draft = draft_server(server, Listing(**lists))
+    draft = merge_draft("", b"", server, Listing(**lists))
     assert draft.skipped == ()
     lines = []
     for line in draft.text.splitlines():
@@ -246,16 +247,7 @@ def server_tables(stage: Stage, names: Sequence[str]) -> str:
 
 def lictor(*words: str, cwd: Path | None = None, env: Mapping[str, str] | None = None, text: str = "") -> Any:
     """Run a command to its end."""
-    return subprocess.run(
-        [LICTOR, *words],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        input=text,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return warm.run(*words, cwd=cwd, env={**os.environ, **(env or {})}, text=text)
 
 
 @dataclass(frozen=True)

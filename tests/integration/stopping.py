@@ -18,18 +18,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adversarial.wire import Response, ask, headers_for, modern, observe
-from lictor import app as application
-from lictor.app import House, Runtime, open_house, servers_of
+import warm
+from adversarial.wire import Response, headers_for, modern, observe
+from integration import live
+from integration.live import PORT
 from lictor.cli.demonstration.stage import free_port
-from lictor.model.ids import AgentId, HumanId, TaskId
-from lictor.model.record import ExecutionEnded, ExecutionStarted, Record, decode_entry
-from lictor.model.task import Budget
+from lictor.model.ids import TaskId
+from lictor.model.record import ExecutionEnded, ExecutionStarted
 from lictor.policy.catalogue import pin_of
 
 LICTOR = str(Path(sys.executable).with_name("lictor"))
 TICKING = Path(__file__).parents[1] / "servers" / "ticking.py"
-PORT = 8700
 POLICY = """
 @id("writes") @owner("os:me") @reason("tested")
 permit (principal, action in Action::"write", resource);
@@ -119,10 +118,8 @@ class Stage:
     @contextlib.asynccontextmanager
     async def gateway(self) -> AsyncIterator["Live"]:
         """A gateway that serves until the block ends."""
-        house = await open_house(self.bundle)
-        runtime = Runtime(house, servers_of(house.settings), prefixed=False)
-        async with runtime.running():
-            yield Live(self, house, runtime, application.http_app(runtime))
+        async with live.started(self.bundle, prefixed=False) as parts:
+            yield Live(*parts, stage=self)
 
     def beside(self, port: int) -> Path:
         """Another bundle folder on the same store, for a second process that listens elsewhere."""
@@ -161,13 +158,7 @@ class Stage:
 
     def command(self, *words: str, code: int = 0) -> Any:
         """A command of ours on this stage; its JSON."""
-        done = subprocess.run(
-            [LICTOR, *words, "--bundle", str(self.bundle), "--json"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = warm.run(*words, "--bundle", str(self.bundle), "--json")
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
         return json.loads(done.stdout or "null")
 
@@ -240,36 +231,11 @@ def until(happened: Callable[[], bool], within_s: float) -> None:
         time.sleep(0.05)
 
 
-@dataclass
-class Live:
+@dataclass(kw_only=True)
+class Live(live.Live):
     """One gateway under way."""
 
     stage: Stage
-    house: House
-    runtime: Runtime
-    app: Any
-
-    async def task(self, agent: str = "coder", ttl_s: int = 600) -> tuple[TaskId, str]:
-        """A fresh task and its token."""
-        opened = await self.house.tasks.open(
-            agent=AgentId(agent),
-            human=HumanId("os:me"),
-            purpose="test",
-            trusted_text="",
-            ttl_s=ttl_s,
-            budget=Budget(calls=100_000),
-            audience=self.house.settings.audience,
-            by="os:me",
-            token=True,
-        )
-        return opened.task.id, opened.token
-
-    async def send(self, token: str, method: str, params: dict[str, Any]) -> Response:
-        """One request."""
-        message = modern(method, params)
-        return await ask(
-            self.app, "POST", "/mcp", headers_for(message, f"127.0.0.1:{PORT}", token), json.dumps(message).encode()
-        )
 
     async def call(self, token: str, name: str, ms: int = 0, tool: str = "tick") -> str:
         """A call; its reason (`permitted` when it ran)."""
@@ -281,10 +247,6 @@ class Live:
         async with asyncio.timeout(20):
             while not self.stage.effects(name):
                 await asyncio.sleep(0.01)
-
-    def records(self) -> list[Record]:
-        """Everything in the log."""
-        return [decode_entry(entry.data).record for entry in self.house.store.entries()]
 
     def outcomes(self, task: TaskId) -> list[tuple[str, str]]:
         """(outcome, reason) of a task's executions that have ended."""

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+import warm
 from integration.peers import LICTOR, Heard, Stage, client, free_port, serving, stdio, streamable
+from lictor.service.passkey_site import people_url
 
 pytestmark = [pytest.mark.xdist_group("command line"), pytest.mark.timeout(180)]
 
@@ -39,16 +41,7 @@ class Home:
 
     def run(self, *words: str, code: int = 0, cwd: str = "", env: dict[str, str] | None = None) -> str:
         """A command; its standard output, or its standard error where it has to fail."""
-        done = subprocess.run(
-            [LICTOR, *words],
-            cwd=self.folder / cwd,
-            env={**self.environment, **(env or {})},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-            check=False,
-        )
+        done = warm.run(*words, cwd=self.folder / cwd, env={**self.environment, **(env or {})})
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
         return done.stdout if code in {0, 1} else done.stderr
@@ -157,7 +150,7 @@ async def test_a_held_write_is_shown_approved_and_run_once(home: Home) -> None:
             arguments = {"path": str(project / "made\u202e.txt"), "content": "by\x1b[2J hand"}
             held = await session.call_tool("files__write_file", arguments)
             assert held.is_error
-            link = re.search(rf"{served.base}/holds/(hold_\S+)", held.content[0].text)
+            link = re.search(rf"{people_url(served.base)}/holds/(hold_\S+)", held.content[0].text)
             assert link
             assert "same arguments" in held.content[0].text
             hold = link[1]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import bundles
+import warm
 from integration.peers import LICTOR
 from lictor.cli.main import main
 from lictor.stores.clock import SystemClock
@@ -43,9 +44,7 @@ def run(folder: Path, *words: str, code: int = 0) -> str:
 def spawn(folder: Path, *words: str, code: int = 0) -> tuple[str, str]:
     """A command as a person starts it; standard output and standard error."""
     environment = {**os.environ, "HOME": str(folder), "NO_COLOR": "1", "LICTOR_BUNDLE": str(folder / "lictor")}
-    done = subprocess.run(
-        [LICTOR, *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    done = warm.run(*words, cwd=folder, env=environment, timeout=120)
     assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     return done.stdout, done.stderr

@@ -2,27 +2,19 @@
 
 import asyncio
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
+import warm
 from integration.lent_world import Scene
-from integration.peers import LICTOR
 
 pytestmark = pytest.mark.timeout(120)
 CANARY = "canary-value-77"
 
 
 def run(scene: Scene, *words: str, given: str = "", code: int = 0) -> str:
-    done = subprocess.run(
-        [LICTOR, *words, "--bundle", str(scene.bundle)],
-        input=given,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = warm.run(*words, "--bundle", str(scene.bundle), text=given)
     assert done.returncode == code, (words, done.stdout, done.stderr)
     assert CANARY not in done.stdout + done.stderr
     return done.stdout + done.stderr

@@ -3,13 +3,12 @@
 import getpass
 import json
 import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from integration.peers import LICTOR
+import warm
 
 pytestmark = [pytest.mark.xdist_group("command line"), pytest.mark.timeout(180)]
 
@@ -30,6 +29,11 @@ pin = "%s"
 [tools.wipe]
 effect = "destructive"
 pin = "%s"
+"""
+HANDING_ON = """\
+@id("desk/handing-on") @owner("tests") @reason("an agent hands on a part of its task")
+permit (principal, action == Action::"task:open", resource)
+when { context.input.opener.kind == "agent" && context.input.calls <= 100 };
 """
 SIGNALS = '[signals.injection]\nat_least = 0.8\nlay = "step_up"\n'
 MAILS = {"clauses": [{"action": "mail/send", "bind": {"to": {"values": ["Bob@Example.org"]}}, "calls": 2}]}
@@ -54,6 +58,7 @@ class Desk:
         (bundle / "catalog" / "mail.toml").write_text(CATALOGUE % tuple(pin_of(tool) for tool in tools))
         (bundle / "catalog" / "mail.definitions.json").write_text(json.dumps({"tools": tools}))
         (bundle / "signals.toml").write_text(SIGNALS)
+        (bundle / "policies" / "handing-on.cedar").write_text(HANDING_ON)
         agents = (bundle / "agents.toml").read_text("utf-8")
         agents = agents.replace("[agents.assistant]\n", '[agents.assistant]\ndelegates_to = ["helper"]\n')
         review = next(line for line in agents.splitlines() if line.startswith("review_by"))
@@ -61,16 +66,8 @@ class Desk:
 
     def run(self, *words: str, code: int = 0, **env: str) -> str:
         """A command; its standard output, or its standard error where it has to fail."""
-        done = subprocess.run(
-            [LICTOR, *words],
-            cwd=self.folder,
-            env={**os.environ, "HOME": str(self.folder), "NO_COLOR": "1", "LICTOR_TASK_TOKEN": "", **env},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-            check=False,
-        )
+        here = {**os.environ, "HOME": str(self.folder), "NO_COLOR": "1", "LICTOR_TASK_TOKEN": "", **env}
+        done = warm.run(*words, cwd=self.folder, env=here)
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
         assert "Traceback" not in done.stderr
         return done.stdout if code in {0, 1} else done.stderr
@@ -183,6 +180,19 @@ def test_a_task_is_handed_on_by_its_holder(desk: Desk) -> None:
     desk.run("task", "close", parent["task"])
     again = ("task", "delegate", child["task"], "--agent", "assistant")
     assert "delegation" in desk.run(*again, code=5, LICTOR_TASK_TOKEN=child["token"])
+
+
+def test_policy_decides_about_a_part_too(desk: Desk) -> None:
+    """A part that is larger than policy permits: no task, exit code 5, and the log has what was asked and answered."""
+    parent = desk.json(*OPEN, "--calls", "500")
+    before = len(desk.json("task", "list"))
+    words = ("task", "delegate", parent["task"], "--agent", "helper", "--calls", "101")
+    assert "not_permitted" in desk.run(*words, code=5, LICTOR_TASK_TOKEN=parent["token"])
+    assert len(desk.json("task", "list")) == before
+    decision = desk.records("decision")[-1]
+    assert (decision["outcome"], decision["reason"]) == ("deny", "not_permitted")
+    asked = next(r for r in desk.records("request") if r["request"] == decision["request"])
+    assert asked["agent"] == "helper"
 
 
 def test_nobody_else_hands_a_task_on(desk: Desk) -> None:

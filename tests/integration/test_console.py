@@ -35,6 +35,7 @@ from integration.peers import (
     streamable,
     write_bundle,
 )
+from lictor.service.passkey_site import people_url
 
 pytestmark = [
     pytest.mark.xdist_group("console"),
@@ -64,6 +65,11 @@ class Gate:
     secrets: dict[str, str]
     browser: Browser
 
+    @property
+    def base(self) -> str:
+        """The console as people are told to open it."""
+        return people_url(self.served.base)
+
     @asynccontextmanager
     async def page(self, person: str = "") -> AsyncIterator[Page]:
         """A fresh browser window; signed in where a person is named."""
@@ -72,7 +78,7 @@ class Gate:
         page = await context.new_page()
         try:
             if person:
-                await page.goto(self.served.base)
+                await page.goto(self.base)
                 await sign_in(page, self.secrets[person])
             yield page
         finally:
@@ -82,7 +88,7 @@ class Gate:
         """A write that is held."""
         asked = Asked(self.served, token, {"path": str(self.stage.project / name), "content": content})
         text = await asked.again()
-        found = re.search(rf"{self.served.base}/holds/(hold_[\w-]+)", text)
+        found = re.search(rf"{self.base}/holds/(hold_[\w-]+)", text)
         assert found, text
         return Asked(self.served, token, asked.arguments, found[0])
 
@@ -123,7 +129,7 @@ class Asked:
 
 async def sign_in(page: Page, secret: str) -> None:
     await page.fill("input[name=secret]", secret)
-    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("button", name="Sign in with the secret").click()
 
 
 @asynccontextmanager
@@ -178,16 +184,16 @@ async def token(house: Gate) -> str:
 async def test_signing_in_takes_the_secret(house: Gate) -> None:
     """A wrong secret shows nothing; the right one shows the inbox; signing out ends it."""
     async with house.page() as page:
-        await page.goto(house.served.base)
+        await page.goto(house.base)
         await sign_in(page, "las_wrong")
         assert "not known" in await page.inner_text("main")
         await sign_in(page, house.secrets[ME])
-        assert page.url == f"{house.served.base}/"
+        assert page.url == f"{house.base}/"
         assert ME in await page.inner_text("header")
         cookie = next(one for one in await page.context.cookies() if one["name"] == "lictor_signin")
         assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
         await page.get_by_role("button", name="Sign out").click()
-        await page.goto(house.served.base)
+        await page.goto(house.base)
         assert page.url.endswith("/login")
 
 
@@ -198,7 +204,7 @@ async def test_the_page_shows_what_is_sealed(house: Gate, token: str, tmp_path: 
         said: list[str] = []
         page.on("dialog", lambda dialog: said.append(dialog.message))
         page.on("console", lambda message: said.append(message.text))
-        await page.goto(house.served.base)
+        await page.goto(house.base)
         await page.locator(f"a[href='/holds/{asked.url.rpartition('/')[2]}']").first.click()
         await page.screenshot(path=tmp_path / "hold.png", full_page=True)
         text = await page.inner_text("main")
@@ -239,30 +245,30 @@ async def test_looking_changes_nothing(house: Gate, token: str) -> None:
     async with house.page(ME) as page:
         before = await house.records()  # that somebody signed in is one
         for path in ("/", "/?answer=approve", "/login", "/healthz"):
-            await page.goto(house.served.base + path)
-        await page.goto(f"{asked.url}?answer=approve&csrf=x&digest=y")
-        for target in (asked.url, f"{house.served.base}/logout"):
+            await page.goto(house.base + path)
+        await page.goto(f"{asked.url}?answer=approve&csrf=x&seal=y")
+        for target in (asked.url, f"{house.base}/logout"):
             assert (await page.request.fetch(target, method="HEAD")).status in {200, 405}
     assert await house.records() == before
     assert "needs_approval" in await asked.again()
 
 
 async def test_forged_forms_are_refused(house: Gate, token: str) -> None:
-    """No token, another's token, another origin, no sign-in, another digest: nothing is approved."""
+    """No token, another's token, another origin, no sign-in, another seal: nothing is approved."""
     asked = await house.hold(token, "forged.txt")
     async with house.page(ME) as page, house.page("os:friend") as other:
         await page.goto(asked.url)
         await other.goto(asked.url)
         own, foreign = [await one.input_value("form input[name=csrf] >> nth=-1") for one in (page, other)]
-        digest = await page.input_value("input[name=digest]")
-        good = {"csrf": own, "digest": digest, "answer": "approve", "note": ""}
+        seal = await page.input_value("input[name=seal]")
+        good = {"csrf": own, "seal": seal, "answer": "approve", "note": ""}
         tries: list[tuple[dict[str, str], dict[str, str], int]] = [
             ({**good, "csrf": ""}, {}, 403),
             ({**good, "csrf": foreign}, {}, 403),
             ({key: value for key, value in good.items() if key != "csrf"}, {}, 403),
             (good, {"Origin": "http://evil.example"}, 403),
             (good, {"Origin": "null"}, 403),
-            ({**good, "digest": "sha256:" + "0" * 64}, {}, 409),
+            ({**good, "seal": "sha256:" + "0" * 64}, {}, 409),
             ({**good, "answer": "both"}, {}, 400),
         ]
         for form, headers, status in tries:
@@ -280,14 +286,14 @@ async def test_another_site_cannot_press_the_button(house: Gate, token: str) -> 
     asked = await house.hold(token, "crossed.txt")
     async with house.page(ME) as page:
         await page.goto(asked.url)
-        fields = {name: await page.input_value(f"form input[name={name}] >> nth=-1") for name in ("csrf", "digest")}
+        fields = {name: await page.input_value(f"form input[name={name}] >> nth=-1") for name in ("csrf", "seal")}
         inputs = "".join(
             f"<input name='{name}' value='{value}'>" for name, value in {**fields, "answer": "approve"}.items()
         )
         evil = f"<form method=post action='{asked.url}'>{inputs}</form><script>document.forms[0].submit()</script>"
         await page.route("http://evil.example/", lambda route: route.fulfill(body=evil, content_type="text/html"))
         await page.goto("http://evil.example/")
-        await page.wait_for_url(f"{house.served.base}/**")
+        await page.wait_for_url(f"{house.base}/**")
         assert "approved" not in (await page.inner_text("main")).lower()
     assert "needs_approval" in await asked.again()
 
@@ -300,7 +306,7 @@ async def test_who_may_not_answer_sees_why(house: Gate, token: str) -> None:
         assert "none of the groups" in await page.inner_text("main")
         assert await page.get_by_role("button", name="Approve once").count() == 0
         csrf = await page.input_value("form input[name=csrf] >> nth=0")
-        form = {"csrf": csrf, "digest": "sha256:" + "0" * 64, "answer": "approve"}
+        form = {"csrf": csrf, "seal": "sha256:" + "0" * 64, "answer": "approve"}
         assert (await page.request.post(asked.url, form=form)).status == 409
 
 
@@ -428,7 +434,7 @@ async def test_any_other_client_gets_a_sentence(house: Gate, token: str, front: 
     arguments = {"path": str(path), "content": "told"}
     async with session(house, front, mode, token) as (connected, tool):
         told = (await connected.call_tool(tool, arguments)).content[0].text
-        found = re.search(rf"Approve at ({house.served.base}/holds/[\w-]+)", told)
+        found = re.search(rf"Approve at ({house.base}/holds/[\w-]+)", told)
         assert found, told
         await house.answer(found[1], "Approve once")
         other = await connected.call_tool(tool, {**arguments, "content": "more"})

@@ -275,7 +275,8 @@ def rows(gateway: Gateway) -> list[tuple[str, str]]:
     script = (
         "import asyncio, json, sys\n"
         "from pathlib import Path\n"
-        "from lictor.app import Runtime, control_plane, http_app, open_house, servers_of\n"
+        "from lictor.app import Runtime, open_house, servers_of\n"
+        "from lictor.app.web import control_plane, http_app\n"
         "async def main():\n"
         "    house = await open_house(Path(sys.argv[1]))\n"
         "    runtime = Runtime(house, servers_of(house.settings), prefixed=True)\n"

@@ -243,7 +243,7 @@ def found_in_quick(scene: Scene, live: Live) -> set[str]:
 
 def test_the_process_keeps_no_core_and_cannot_be_read(tmp_path: Path):
     """CRED-07: a gateway's memory is on no disk, and another process of the same user does not get at it."""
-    code = "from lictor.lending import harden; harden(); import resource; print(resource.getrlimit(resource.RLIMIT_CORE)); print(open('/proc/self/status').read())"
+    code = "from lictor.app.safekeeping import harden; harden(); import resource; print(resource.getrlimit(resource.RLIMIT_CORE)); print(open('/proc/self/status').read())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("(0, 0)")
     json.dumps(done.stdout)

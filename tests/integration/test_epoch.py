@@ -106,7 +106,7 @@ async def test_a_process_cut_off_from_its_store_stops(tmp_path: Path, fault: str
             assert stage.quiet("long", at) <= BAR_MS + 500  # and half a second for a server that ignores everything
         assert stage.effects("refused") == []
         await goes_on(live, token)
-        await live.runtime.execute.drain()
+        await live.runtime.calls.execute.drain()
         assert ("indeterminate", "state_unconfirmed") in live.outcomes(task)
 
 
@@ -170,7 +170,7 @@ async def sent_late(stage: Stage) -> tuple[str, list[int], list[str]]:
         authorize = live.runtime.gateway.authorize
         authorize._store = Late(authorize._store, 2.0)
         reason = await live.call(token, "late")
-        await live.runtime.execute.drain()
+        await live.runtime.calls.execute.drain()
         ended = [one.outcome for one in live.records() if isinstance(one, ExecutionEnded)]
         return reason, stage.effects("late"), ended
 

@@ -453,7 +453,7 @@ async def check_cancelled() -> None:
         await asyncio.wait([task])
         assert task.cancelled()
         try:
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(2):
                 await server.lost.wait()
         except TimeoutError as error:
             raise AssertionError("still open") from error

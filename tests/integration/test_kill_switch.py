@@ -39,7 +39,7 @@ async def killed_under_way(stage: Stage, scope: Scope, target: str | None) -> tu
         reason = await calling
         assert [call.action for call in became] == ["clock/tick"]
         assert [call.outcome for call in became] == ["indeterminate"]
-        await live.runtime.execute.drain()
+        await live.runtime.calls.execute.drain()
         assert live.outcomes(task) == [("indeterminate", reason)]
         await asyncio.sleep(1.0)  # long enough for an effect that was not stopped
         return reason, stage.quiet("long", at), live, task

@@ -14,8 +14,10 @@ from integration import call_world
 from integration.call_world import LENDS, POLICY, Shop
 from integration.test_aws import POLICY as SESSION_POLICY
 from integration.test_aws import ROLE, asked, moto, way
+from lictor.model.approval import seal_of
 from lictor.model.ids import HumanId
 from lictor.pep.mcp.gateway import Gateway
+from lictor.service.approve import Proof
 from servers import github, postgres
 from servers.github import GitHub
 from servers.hop import Hop
@@ -236,7 +238,7 @@ async def test_what_is_denied_or_held_leaves_no_role(tmp_path: Path, database: S
         assert "input_required" in await gateway.ask(token, "please")
         assert (gateway.asked(), gateway.told(), await roles(database)) == ([], [], [])
         (hold,) = gateway.house.store.holds()
-        await gateway.house.answer.approve(hold.id, HumanId("os:me"), hold.digest)
+        await gateway.house.answer.approve(hold.id, Proof(human=HumanId("os:me")), seal_of(hold))
         assert "lamp" in await gateway.ask(token, "please")
         assert "lamp" not in await gateway.ask(token, "please")
         assert len(gateway.asked()) == 1

@@ -4,15 +4,15 @@ import asyncio
 import json
 import os
 import stat
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import warm
 from integration.lent_world import ECHOING, POLICY, TOOL, WAYS
-from integration.peers import LICTOR, free_port
+from integration.peers import free_port
 from lictor.cli.lifting import looks_secret
 from lictor.policy.catalogue import pin_of
 from lictor.protocol.scrub import forms
@@ -67,9 +67,7 @@ class Desk:
         return self.folder / "lictor"
 
     def run(self, *words: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [LICTOR, *words], cwd=self.folder, capture_output=True, text=True, check=False, timeout=60
-        )
+        done = warm.run(*words, cwd=self.folder)
         assert done.returncode == code, (words, done.stdout, done.stderr)
         return done.stdout + done.stderr
 

@@ -12,7 +12,7 @@ import pytest
 from adversarial.wire import ask
 from integration import call_world
 from integration.call_world import POLICY, Shop
-from integration.lent_world import PORT
+from integration.live import PORT
 from integration.test_oauth import SECRETS, Issuer, issuing
 from integration.token_world import CI, EXCHANGE, JWT, Key, now_s
 from lictor.model.ids import TaskId

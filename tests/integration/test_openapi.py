@@ -44,14 +44,16 @@ expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "413", "41
 """Its own list, and 413: a body may break the schema by nothing but its size."""
 
 
-def checked(gateway: Gateway, document: dict[str, Any], folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run schemathesis: all checks; the task operations."""
+def checked(
+    gateway: Gateway, document: dict[str, Any], folder: Path, *more: str, token: str = "", config: str = CONFIG
+) -> subprocess.CompletedProcess[str]:
+    """Run schemathesis: all checks; as the desk, or with a task's token."""
     path = folder / "openapi.json"
     path.write_text(json.dumps(document))
-    (folder / "schemathesis.toml").write_text(CONFIG)
+    (folder / "schemathesis.toml").write_text(config)
     words = [
         *(sys.executable, "-m", "schemathesis.cli", "run", str(path), "--url", gateway.url, "--checks", "all"),
-        *("-H", f"Authorization: Bearer {gateway.secrets['desk']}"),
+        *("-H", f"Authorization: Bearer {token or gateway.secrets['desk']}"),
         *("--phases", "examples,coverage,fuzzing,stateful", "--max-examples", str(EXAMPLES), "--seed", "1"),
         *("--no-color", "--generation-database", "none", *more),
     ]
@@ -84,6 +86,36 @@ def test_the_gateway_does_what_the_document_says(gateway: Gateway, tmp_path: Pat
     assert done.returncode == 0, done.stdout[-6_000:]
     assert " covered" in done.stdout, "no link was followed"
     assert "0 covered" not in done.stdout
+
+
+ACCESS_CONFIG = f"""{CONFIG}
+[checks.positive_data_acceptance]
+expected-statuses = ["2xx", "400", "404", "410", "413"]
+"""
+"""Well-formed, and refused: a denial that is none (400, as the profile says), JSON that two readers could take differently."""
+
+
+def test_the_access_routes_do_what_the_document_says(gateway: Gateway, tmp_path: Path) -> None:
+    """The same for what agents ask, with a task's token."""
+    document: dict[str, Any] = gateway.call("GET", "/v1/openapi.json").body
+    document["paths"] = {path: rows for path, rows in document["paths"].items() if path.startswith("/access/")}
+    assert document["paths"].keys() == {"/access/v1/evaluation", "/access/v1/request", "/access/v1/request/{id}"}
+    assert {json.dumps(row["security"]) for rows in document["paths"].values() for row in rows.values()} == {
+        json.dumps([{"task": []}])
+    }
+    token = gateway.call("POST", "/v1/tasks", control.wish()).body["token"]
+    done = checked(
+        gateway,
+        document,
+        tmp_path,
+        "--max-examples",
+        "20",
+        "--phases",
+        "coverage,fuzzing",
+        token=token,
+        config=ACCESS_CONFIG,
+    )
+    assert done.returncode == 0, done.stdout[-6_000:]
 
 
 @pytest.mark.parametrize("fault", ["member", "status", "link"])

@@ -3,7 +3,6 @@
 import asyncio
 from datetime import date
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 
@@ -58,23 +57,23 @@ async def test_the_new_bundle_waits_and_then_comes(folder: Path, when: str, caps
         agents.write_text(agents.read_text() + WIDER)
     house = await application.open_house(folder)
     runtime = application.Runtime(house, {}, prefixed=True)
-    with patch.object(application, "RELOAD_EVERY_S", 0.02), patch.object(application, "RETRY_EVERY_S", 0.1):
-        async with runtime.running():
-            if when == "while it runs":
-                agents.write_text(agents.read_text() + WIDER)
-            assert not await until(house, "builder", within_s=1.5)
-            assert "the last good" in capsys.readouterr().err
-            assert AgentId("assistant") in house.policy.current().agents
-            other = await application.open_house(folder)
-            assert other.waits
-            bundle = other.folder.load()
-            with pytest.raises(OperatorError) as error:
-                await other.activate(bundle)
-            assert error.value.reason is Reason.BUNDLE_UNAPPROVED
-            await other.second_person.approve(bundle, other.policy.current().approvers, by=BOB, authors=())
-            other.close()
-            assert await until(house, "builder", within_s=5)
-            assert not house.waits
+    runtime.reload.every_s, runtime.reload.retry_s = 0.02, 0.1
+    async with runtime.running():
+        if when == "while it runs":
+            agents.write_text(agents.read_text() + WIDER)
+        assert not await until(house, "builder", within_s=1.5)
+        assert "the last good" in capsys.readouterr().err
+        assert AgentId("assistant") in house.policy.current().agents
+        other = await application.open_house(folder)
+        assert other.waits
+        bundle = other.folder.load()
+        with pytest.raises(OperatorError) as error:
+            await other.activate(bundle)
+        assert error.value.reason is Reason.BUNDLE_UNAPPROVED
+        await other.second_person.approve(bundle, other.policy.current().approvers, by=BOB, authors=())
+        other.close()
+        assert await until(house, "builder", within_s=5)
+        assert not house.waits
 
 
 async def test_a_broken_bundle_is_refused_as_ever(folder: Path) -> None:

@@ -63,7 +63,7 @@ async def refused(server: HttpUpstream, timeout_s: float = 10, **more) -> Upstre
     started = time.monotonic()
     with pytest.raises(UpstreamError) as caught:
         await call(server, timeout_s=timeout_s, **more)
-    assert time.monotonic() - started < timeout_s + 1
+    assert time.monotonic() - started < timeout_s + 4
     return caught.value
 
 
@@ -363,7 +363,7 @@ async def test_giving_up_closes_a_modern_stream(mode):
         task.cancel()
         await asyncio.wait([task])
         assert task.cancelled()
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(5):
             await rogue.hung_up.wait()
         assert "notifications/cancelled" not in rogue.methods()
 

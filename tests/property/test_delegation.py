@@ -70,12 +70,12 @@ class Trees(RuleBasedStateMachine):
         chain = (task.id, *task.parents)[spliced:] or (task.id,)
         self.ask(msgspec.structs.replace(record, task=msgspec.structs.replace(record.task, agent=agent, parents=chain)))
 
-    @rule(child=NAMES, calls=st.integers(1, 4))
-    def errand(self, child, calls):
-        """A child that uses all it got and is closed: nothing comes back."""
+    @rule(child=NAMES, calls=st.integers(1, 4), clause=st.sampled_from([1, 1, 1, 0, 2, -1]))
+    def errand(self, child, calls, clause):
+        """A child that uses all it got, perhaps under a clause its parent has not, and is closed: nothing comes back."""
         self.delegate(child, "root", "b", calls, 0, 0, 0)
         for _ in range(calls):
-            self.start(child, 0, 1)
+            self.start(child, 0, clause)
         self.close(child)
 
     @rule(task=st.sampled_from(TASKS))

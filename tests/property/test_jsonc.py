@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lictor.cli import clients, jsonc, wrapping
+from lictor.model.errors import OperatorError
 
 LICTOR = "/opt/bin/lictor"
 BLANKS = st.sampled_from(["", "", " ", "\n", "\r\n", "\t", "\n    ", " // note, { \n", "/* [,] */", " /**/\r\n\t"])
@@ -155,7 +156,7 @@ def test_never_more_lenient_than_the_standard_library(text):
     """Without comments, whatever is accepted the standard library accepts too, with the same value."""
     try:
         node = jsonc.parse(text, comments=False, name="f")
-    except wrapping.OperatorError:
+    except OperatorError:
         return
     assert _plain(node) == json.loads(text.removeprefix("\ufeff"))
 

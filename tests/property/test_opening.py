@@ -19,9 +19,10 @@ from lictor.model.task import Budget
 from lictor.policy.compile import compile_bundle, compile_files, parse_guarded
 from lictor.policy.load import load_bundle
 from lictor.ports import Batch, Receipt
-from lictor.service import opening
-from lictor.service.opening import Open, OpeningRefusedError
+from lictor.service import prospect
+from lictor.service.opening import Open
 from lictor.service.policy import PolicyInForce
+from lictor.service.prospect import OpeningRefusedError, Prospects
 from lictor.service.replay import Replay, ReplayStatus
 from lictor.service.tasks import Tasks, Wish
 from lictor.stores.clock import SystemClock
@@ -69,7 +70,7 @@ class SlowStore(MemoryStore):
         return await super().commit(batch)
 
 
-class ChecksFirst(Open):
+class ChecksFirst(Prospects):
     """Control: looks the key up before the commit, and not inside it."""
 
     async def _commit(self, batch: Batch) -> None:
@@ -77,11 +78,11 @@ class ChecksFirst(Open):
         await super()._commit(msgspec.structs.replace(batch, records=records))
 
 
-class NeverRefuses(Open):
+class NeverRefuses(Prospects):
     """Control: asks policy, and opens the task all the same."""
 
-    async def _open(self, *parts: Any) -> Any:
-        decided = opening.decided_in_time
+    async def open(self, *parts: Any, **more: Any) -> None:
+        decided = prospect.decided_in_time
 
         def allowed(*about: Any) -> Any:
             decision = decided(*about)
@@ -95,19 +96,20 @@ class NeverRefuses(Open):
             )
             return decision if isinstance(decision, Allow) else allow
 
-        opening.decided_in_time = allowed
+        prospect.decided_in_time = allowed
         try:
-            return await super()._open(*parts)
+            await super().open(*parts, **more)
         finally:
-            opening.decided_in_time = decided
+            prospect.decided_in_time = decided
 
 
-async def play(kind: type[Open], asked: list[tuple[Opener, Wish, str]]) -> tuple[SlowStore, list[Any]]:
+async def play(kind: type[Prospects], asked: list[tuple[Opener, Wish, str]]) -> tuple[SlowStore, list[Any]]:
     """All of them at once."""
     store, policy, clock, ids, limits = SlowStore(), PolicyInForce(PDP), SystemClock(), RandomIds(), Limits()
     store.keep_bundle(BUNDLE.revision, BUNDLE.files)
     parts: dict[str, Any] = {"store": store, "policy": policy, "clock": clock, "ids": ids, "limits": limits}
-    opens = kind(**parts, tasks=Tasks(**parts))
+    prospects = kind(store=store, policy=policy, ids=ids, limits=limits)
+    opens = Open(tasks=Tasks(**parts), store=store, prospects=prospects)
     jobs = [opens(opener, wish, audience=AUDIENCE, key=key) for opener, wish, key in asked]
     return store, list(await asyncio.gather(*jobs, return_exceptions=True))
 
@@ -150,7 +152,7 @@ def check(store: SlowStore, asked: list[tuple[Opener, Wish, str]], found: list[A
 @settings(max_examples=150, deadline=None)
 def test_one_decided_task_for_a_key(asked: list[tuple[Opener, Wish, str]]) -> None:
     """Whatever is asked at the same time, by whomever, with whatever keys."""
-    store, found = asyncio.run(play(Open, asked))
+    store, found = asyncio.run(play(Prospects, asked))
     check(store, asked, found)
 
 
@@ -167,7 +169,7 @@ OPENER = Opener(kind="application", name="a")
 )
 def test_a_careless_build_is_found_out(kind: type[Open], asked: list[tuple[Opener, Wish, str]]) -> None:
     """Control: the same check fails on a build that checks before the commit only, and on one that never refuses."""
-    store, found = asyncio.run(play(Open, asked))
+    store, found = asyncio.run(play(Prospects, asked))
     check(store, asked, found)
     store, found = asyncio.run(play(kind, asked))
     with pytest.raises(AssertionError):

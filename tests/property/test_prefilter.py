@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from engine_world import CONJUNCTS, CONTEXTS, ENTITIES, SCHEMA, WRONG
 from lictor.model.ids import PolicyId
-from lictor.pdp.engine import necessity, prefilter, projection, selecting
+from lictor.pdp.engine import necessity, prefilter, selecting
 from lictor.pdp.engine.cedar import CedarEngine, Mode
+from lictor.pdp.engine.judging import Judges
 
 
 def policies(conjuncts):
@@ -189,7 +190,7 @@ def one_set_for_all(monkeypatch):
 
 
 def types_unchecked(monkeypatch):
-    monkeypatch.setattr(projection, "checker", lambda _: lambda _: None)
+    monkeypatch.setattr(Judges, "of", lambda _judges, _type: lambda _: None)
 
 
 BROKEN = [

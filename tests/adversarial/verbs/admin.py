@@ -10,7 +10,8 @@ from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import Run, precondition, verb
 from adversarial.wire import Response, ask
 from adversarial.world import HOST
-from lictor import app as application
+from lictor.api.web import AGENTS
+from lictor.app.web import control_plane
 from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, RequestRefused, SignalObserved, TaskClosed, TaskOpened
 
@@ -60,9 +61,10 @@ def secret_of(run: Run, name: str) -> str:
 
 
 def table_of(run: Run) -> list[tuple[str, str]]:
-    """Every row of the running table."""
-    app = application.control_plane(run.world.main.runtime)
-    return [(method, route.path) for route in app.routes for method in route.app._methods]
+    """Every row of the running table that is no agent's own."""
+    app = control_plane(run.world.main.runtime)
+    found = [(method, route.path) for route in app.routes for method in route.app._methods]
+    return [(method, path) for method, path in found if not path.startswith(AGENTS)]
 
 
 async def api(

@@ -4,7 +4,7 @@ from typing import Any
 
 from adversarial.expand import expanded, generated
 from adversarial.fixture import with_policy, with_tool
-from adversarial.model import Observed, Word
+from adversarial.model import Observed, Unreadable, Word
 from adversarial.people import page_reason
 from adversarial.run import Run, verb
 from adversarial.verbs.calls import duration_ms
@@ -85,16 +85,27 @@ async def flood(run: Run, step: dict[str, Any]) -> Observed:
     return last
 
 
-@verb("approve", "id", "by", "requested_by")
+@verb("approve", "id", "by", "requested_by", "tool", "args", "cwd")
 async def approve(run: Run, step: dict[str, Any]) -> Observed:
-    """Somebody says yes at the console to what somebody's agent asked for."""
+    """Somebody says yes at the console to what somebody's agent asked for: a transfer, or the program the step names."""
     world, name = run.world, step.get("id", "a1")
     if name not in world.approvals:
-        await world.hold(name, session=await world.session("A1", step.get("requested_by", "alice")))
+        session = await world.session("A1", step.get("requested_by", "alice"))
+        await world.hold(name, session=session, **_wanted(step))
         run.mark()
     page = await world.approve(world.approvals[name], by=step.get("by", "bob"))
     reason = page_reason(page)
     return Observed(word=None if page.status == 200 else Word.REFUSED, reason=reason, status=page.status)
+
+
+def _wanted(step: dict[str, Any]) -> dict[str, Any]:
+    """A program by its words, or in a directory, is asked for with the one tool of the fixture that people are asked about."""
+    if "tool" not in step and "cwd" not in step:
+        return {}
+    arguments = {"command": ["ls"], **step.get("args", {}), **({"cwd": step["cwd"]} if "cwd" in step else {})}
+    if step.get("tool", "shell.run") != "shell.run" or not isinstance(arguments["command"], list):
+        raise Unreadable("only a program is approved by its tool")
+    return {"tool": "shell.run_script", "arguments": arguments}
 
 
 @verb("approval.wait", "timeout")

@@ -128,7 +128,7 @@ async def forged(run: Run, reference: str) -> Observed:
         task=session.task.id,
     )
     runtime = world.main.runtime
-    definition = runtime.offers.definition(ActionKind.TOOL, ServerName("bank"), "transfer")
+    definition = runtime.calls.offers.definition(ActionKind.TOOL, ServerName("bank"), "transfer")
     outcome = await runtime.gateway.authorize(request, definition=definition, hint=HoldId(reference))
     seen = Observed(facts={"wire": wire})
     if isinstance(outcome, Refused) and wire.word is Word.REJECT:

@@ -12,7 +12,7 @@ from adversarial.model import NoSetup, Observed, Word, Wrong
 from adversarial.run import Run, precondition, verb
 from adversarial.wire import ask
 from adversarial.world import HOST
-from lictor.lending import where_of
+from lictor.app.lendable import where_of
 from lictor.model.errors import LictorError, UpstreamError
 from lictor.model.ids import LeaseId, ServerName
 from lictor.model.lease import Credential, LeaseStatus
@@ -272,7 +272,7 @@ async def nothing_shown(run: Run, seen: Observed, match: Match) -> None:
         require(secret not in said and secret.encode() not in seen.facts["told"], f"shown: {said!r}")
     import resource
 
-    from lictor.lending import harden
+    from lictor.app.safekeeping import harden
 
     harden()
     require(resource.getrlimit(resource.RLIMIT_CORE)[0] == 0, "a core may be written")

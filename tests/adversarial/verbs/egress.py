@@ -275,7 +275,8 @@ async def neutralised(run: Run, seen: Observed, match: Match) -> None:
     require(url, "there is no link in it")
     host = url[0].split("/")[2] if url else ""
     require(not any(host in tag for tag in re.findall(r"<[^>]*>", page)), "an element of the page leads to it")
-    require(not re.search(r"<(?:img|iframe|object|embed|link[^>]+http)", page, re.IGNORECASE), "something is loaded")
+    foreign = r"""<(?:iframe|object|embed|link[^>]+http|img(?![^>]+src="/static/))"""
+    require(not re.search(foreign, page, re.IGNORECASE), "something is loaded")
     require(host in html.unescape(page) and host in terminal, "it is not shown at all")
     header = seen.facts["page"].header("content-security-policy")
     require("default-src 'none'" in header and "img-src http" not in header, f"{header!r}")

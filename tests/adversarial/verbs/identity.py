@@ -81,7 +81,7 @@ class Issuing:
         world.gateways.append(world._gateway())
         world.gateways[-1].house.policy.swap(world.main.house.policy.current())
         self.gateway = len(world.gateways) - 1
-        self.front: Front = world.gateways[-1].runtime.front
+        self.front: Front = world.gateways[-1].runtime.entrance.front
 
     @classmethod
     async def open(cls, run: Run) -> "Issuing":

@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
-from unittest.mock import patch
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from adversarial.expectations import phrase, require
@@ -22,7 +21,7 @@ from adversarial.run import OUTSIDE, Run, precondition, verb
 from adversarial.upstreams import Effect
 from adversarial.wire import Response, ask, headers_for, modern, observe
 from adversarial.world import HOST, UPSTREAM_SECRET, Session, encode, public
-from lictor import app as application
+from lictor.app import connect_server
 from lictor.config import ServerSettings
 from lictor.identity.settings import fetchable
 from lictor.model.canonical import canonical, sha256_digest
@@ -38,7 +37,6 @@ from lictor.testing.issuer.state import Client
 from servers.scripted_http import scripted
 
 Match = re.Match[str]
-REAL_CONNECT = application.connect_server
 ISSUER_HOST = "127.0.0.1:8790"
 ISSUER = f"http://{ISSUER_HOST}"
 GOOD, EVIL = "https://ok.example/cb", "https://evil.example"
@@ -354,7 +352,7 @@ async def as_for_a_token(run: Run, seen: Observed, match: Match) -> None:
 
 async def chain_edits(run: Run, child: Session) -> list[str]:
     """The child's signed token with its chain cut, each in another way; whole, it works."""
-    doors = run.world.main.runtime.doors
+    doors = run.world.main.runtime.entrance.doors
     state = run.world.store.task(child.task.id)
     proven = Proven(issuer="case", subject=child.agent, how="jwt", expires_at_ms=0)
     whole = (await doors.tokens.mint(state, proven, "", "")).text
@@ -380,7 +378,7 @@ async def chain_edits(run: Run, child: Session) -> list[str]:
 
 async def spliced(run: Run, subject: Session, actor: Session) -> Reason:
     """A token exchange with the one task's token as subject and the other's as actor."""
-    doors = run.world.main.runtime.doors
+    doors = run.world.main.runtime.entrance.doors
     form = {
         "grant_type": EXCHANGE,
         "subject_token": subject.token,
@@ -446,10 +444,13 @@ def _reached(run: Run, port: int) -> Iterator[None]:
 
     async def connect(name: str, server: ServerSettings, *parts: Any, **options: Any) -> Any:
         there = ServerSettings(url=f"http://127.0.0.1:{port}/mcp", headers=server.headers)
-        return await REAL_CONNECT(name, there, *parts, **options)
+        return await connect_server(name, there, *parts, **options)
 
-    with patch.object(application, "connect_server", connect):
+    run.world.connect = connect
+    try:
         yield
+    finally:
+        run.world.connect = None
 
 
 async def _forwarded(run: Run, tool: str, arguments: dict[str, Any]) -> Observed:

@@ -5,7 +5,6 @@ import json
 import re
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 from adversarial import fixture
 from adversarial.fixture import fixture_files, policy_of, with_policy, with_tool
@@ -13,7 +12,7 @@ from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import Run, verb
 from adversarial.wire import ask
 from adversarial.world import HOST, World
-from lictor import app as application
+from lictor.app import open_house
 from lictor.model.errors import LictorError
 from lictor.policy.lint import lint_bundle
 
@@ -190,14 +189,15 @@ async def _checked(world: World, text: str) -> Observed:
 
 async def _watched(run: Run) -> None:
     """The gateway's own hot reload, until it has said something."""
-    with patch.object(application, "RELOAD_EVERY_S", 0.02):
-        job = asyncio.create_task(run.world.main.runtime._reload())
-        for _ in range(250):
-            await asyncio.sleep(0.02)
-            if run.world.operator:
-                break
-        job.cancel()
-        await asyncio.gather(job, return_exceptions=True)
+    reload = run.world.main.runtime.reload
+    reload.every_s = 0.02
+    job = asyncio.create_task(reload.run())
+    for _ in range(250):
+        await asyncio.sleep(0.02)
+        if run.world.operator:
+            break
+    job.cancel()
+    await asyncio.gather(job, return_exceptions=True)
 
 
 def write(folder: Path, files: dict[str, bytes]) -> None:
@@ -226,7 +226,7 @@ async def start(run: Run, step: dict[str, Any]) -> Observed:
     write(folder, files)
     seen = Observed()
     try:
-        house = await application.open_house(folder)
+        house = await open_house(folder)
     except LictorError as error:
         seen.word, seen.reason, seen.text = Word.REFUSED, error.reason.value, str(error)
     else:

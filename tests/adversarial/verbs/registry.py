@@ -16,7 +16,7 @@ from adversarial.expectations import phrase, require
 from adversarial.fixture import fixture_files, with_policy
 from adversarial.model import NoSetup, Observed, Unreadable, Word, Wrong
 from adversarial.run import Run, precondition, verb
-from lictor import app as application
+from lictor.app import open_house
 from lictor.config import BundleSettings
 from lictor.model.containment import Scope
 from lictor.model.errors import CallerError, LictorError
@@ -297,7 +297,7 @@ async def _of_another(folder: Path) -> str:
 async def _start(folder: Path) -> str:
     """Why it does not start; empty when it does."""
     try:
-        house = await application.open_house(folder)
+        house = await open_house(folder)
     except LictorError as error:
         return f"{error} {error.remedy}"
     house.close()
@@ -330,7 +330,7 @@ async def scan_tree(run: Run) -> Observed:
         for file, data in fixture_files().items():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
             (folder / file).write_bytes(data)
-        (await application.open_house(folder)).close()
+        (await open_house(folder)).close()
         made.append({path.name: path for path in (folder / ".lictor").iterdir() if path.is_file()})
     return Observed(facts={"scanned": len(paths), "found": found, "made": made})
 

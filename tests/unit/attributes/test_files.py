@@ -1,13 +1,18 @@
 """Where paths lead on a real file system."""
 
 import asyncio
+import contextlib
 import os
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
 from lictor.attributes import files
 from lictor.attributes.files import HostFiles, real_path
+
+NOBODY = 65_534
 
 
 @pytest.fixture
@@ -38,14 +43,32 @@ def test_what_is_not_certain_is_left_out(tree):
         assert real_path(f"{tree}/{bad}") is None, bad
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_directory_that_may_not_be_read(tree):
-    """Left out too."""
-    (tree / "real").chmod(0)
+@contextlib.contextmanager
+def as_somebody(folder):
+    """Not as root, who reads everything: as whom the folder belongs to then."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.chown(folder, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
     try:
-        assert real_path(f"{tree}/real/file") is None
+        yield
     finally:
-        (tree / "real").chmod(0o700)
+        os.seteuid(0)
+
+
+def test_a_directory_that_may_not_be_read():
+    """Left out too."""
+    with tempfile.TemporaryDirectory() as folder, as_somebody(folder):
+        shut = Path(folder).resolve() / "shut"
+        shut.mkdir()
+        (shut / "file").write_text("x")
+        assert real_path(f"{shut}/file") == f"{shut}/file"
+        shut.chmod(0)
+        try:
+            assert real_path(f"{shut}/file") is None
+        finally:
+            shut.chmod(0o700)
 
 
 async def test_by_key(tree):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lictor.credentials.options import Options, fields_of, lease_name, place, read_url
+from lictor.credentials.options import Options, lease_name, place, read_url
 from lictor.model.errors import OperatorError, UpstreamError
 from lictor.model.ids import LeaseId
 from lictor.model.reasons import Reason
@@ -96,7 +96,6 @@ def test_a_fact_is_placed_whole_or_not_at_all(narrow: dict[str, str]) -> None:
 def test_a_fact_with_braces_is_not_placed_again() -> None:
     """A value that looks like a template is a value."""
     assert place("{a}", {"a": "{b}", "b": "x"}, re.compile(r".*")) == "{b}"
-    assert fields_of("{a}/{b}/{a}") == {"a", "b"}
 
 
 @pytest.mark.parametrize("lease", ["", "short", 'a"b_aaaaaaaa', "x" * 57, "lease_é_aaaaaaa", "lease id here"])

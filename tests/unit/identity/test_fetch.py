@@ -127,7 +127,7 @@ def test_a_server_that_does_not_answer_plainly_is_refused_in_time(answer: Answer
     began = time.monotonic()
     with serving(answer) as url:
         assert reason(url) == expected
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 2.8
 
 
 def test_nobody_there() -> None:
@@ -269,7 +269,7 @@ def test_a_handshake_that_crawls_is_cut() -> None:
         thread.join()
         listener.close()
     assert caught.value.reason.value == "upstream_timeout"
-    assert took < 2
+    assert took < 3.5  # it would go on for 4
 
 
 def test_many_addresses_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,7 +291,7 @@ def test_many_addresses_share_one_deadline(monkeypatch: pytest.MonkeyPatch) -> N
         for one in (*waiting, full):
             one.close()
     assert caught.value.reason.value == "upstream_timeout"
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 2.5  # once for each would be 3.2
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Which measures concern a request, whose totals they are, and what fails closed."""
 
-import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
 import bundles
@@ -132,7 +132,7 @@ def test_only_whole_numbers_are_summed(amount: Any) -> None:
 
 def replace_arguments(arguments: dict[str, Any]) -> Any:
     """The same request with other arguments."""
-    return dataclasses.replace(asked(), arguments=arguments)
+    return msgspec.structs.replace(asked(), arguments=arguments)
 
 
 def test_other_money_is_another_budget() -> None:

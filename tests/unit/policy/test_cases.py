@@ -12,7 +12,7 @@ from lictor.policy.compile import parse_guarded
 from lictor.policy.lint import lint_bundle
 from lictor.policy.load import load_bundle
 from lictor.policy.problems import BundleRefused
-from lictor.policy.starter import AGENT, PURPOSE, starter_files
+from lictor.policy.starter import AGENT, starter_files
 
 DEFAULTS = '[defaults]\nagent = "coder"\nhuman = "os:alice"\npurpose = "development"\n'
 
@@ -91,7 +91,7 @@ def test_the_starter_holds_its_own_promises():
     assert [str(finding) for finding in lint_bundle(made)] == []
     load_settings(files["lictor.toml"].decode())
     assert AGENT in made.agents
-    assert PURPOSE in made.purposes
+    assert "development" in made.purposes
     results = [result for suite in read_suites(files) for result in run_suite(made, suite)]
     assert len(results) == 11
     assert [result.problem for result in results if not result.passed] == []

@@ -8,7 +8,7 @@ import pytest
 from bundles import files
 from lictor.model.catalog import EffectClass
 from lictor.policy.compile import compile_bundle, parse_guarded
-from lictor.policy.draft import Listing, draft_server, merge_draft
+from lictor.policy.draft import Listing, merge_draft
 from lictor.policy.load import load_bundle
 from lictor.policy.problems import BundleRefused
 
@@ -29,6 +29,11 @@ LISTING = Listing(
 )
 
 
+def drafted(server, listing):
+    """A server that has no catalogue yet."""
+    return merge_draft("", b"", server, listing)
+
+
 def loaded(draft, server="web"):
     """The draft as part of a bundle, compiled."""
     found = files(
@@ -41,7 +46,7 @@ def loaded(draft, server="web"):
 
 def test_a_draft_loads_as_it_is():
     """Pins filled in; every effect is `write`, whatever the server says of itself."""
-    entries = loaded(draft_server("web", LISTING))
+    entries = loaded(drafted("web", LISTING))
     assert {entry.name for entry in entries} == {"go", 'odd name/1."2', "ask", "note://one", "note://two"}
     assert {entry.effect for entry in entries} == {EffectClass.WRITE}
     assert all(entry.labels == () and entry.tags == () for entry in entries)
@@ -49,7 +54,7 @@ def test_a_draft_loads_as_it_is():
 
 def test_claims_stay_in_comments_on_one_line():
     """A description cannot become an entry."""
-    text = draft_server("web", LISTING).text
+    text = drafted("web", LISTING).text
     assert "evil" not in tomllib.loads(text)["tools"]
     assert "# the server says readOnlyHint=true; look before you lower the effect" in text
     assert '# destination = { url = "/url" }' in text
@@ -58,7 +63,7 @@ def test_claims_stay_in_comments_on_one_line():
 
 def test_reviewed_entries_are_never_changed():
     """A second pull adds what is new, at the end, and nothing else."""
-    first = draft_server("web", LISTING)
+    first = drafted("web", LISTING)
     reviewed = first.text.replace('effect = "write"', 'effect = "read" # looked at', 1)
     more = Listing(
         tools=[*LISTING.tools, {"name": "new", "inputSchema": {"type": "object"}}],
@@ -75,7 +80,7 @@ def test_reviewed_entries_are_never_changed():
 
 def test_a_changed_definition_is_reported_then_accepted_by_name():
     """Until then entry, pin and kept definition still say what was reviewed, and the bundle still loads."""
-    first = draft_server("web", LISTING)
+    first = drafted("web", LISTING)
     changed = [{**LISTING.tools[0], "description": "Now it also deletes."}, LISTING.tools[1]]
     second = merge_draft(first.text, first.definitions, "web", Listing(tools=changed))
     assert second.changed == ("tools.go",)
@@ -98,7 +103,7 @@ def test_what_cannot_be_catalogued_is_skipped_with_its_reason():
         {"name": "huge", "inputSchema": {"x": 2**60}},
         {"description": "nameless"},
     ]
-    draft = draft_server("web", Listing(tools=tools))
+    draft = drafted("web", Listing(tools=tools))
     assert draft.added == ()
     assert {name for name, _ in draft.skipped} >= {
         "tools.bad",
@@ -112,7 +117,7 @@ def test_what_cannot_be_catalogued_is_skipped_with_its_reason():
 
 def test_definitions_show_what_hides():
     """The kept definitions are pure ASCII: a person sees escapes, not nothing."""
-    draft = draft_server("web", Listing(tools=[{"name": "a", "description": "x\u202ey", "inputSchema": {}}]))
+    draft = drafted("web", Listing(tools=[{"name": "a", "description": "x\u202ey", "inputSchema": {}}]))
     assert draft.definitions.isascii()
     assert b"\\u202e" in draft.definitions
     assert draft.text.isascii()
@@ -122,7 +127,7 @@ def test_definitions_show_what_hides():
 def test_broken_files_and_names_are_refused():
     """Nothing is appended to what cannot be read."""
     with pytest.raises(BundleRefused):
-        draft_server("Bad__Name", LISTING)
+        drafted("Bad__Name", LISTING)
     with pytest.raises(BundleRefused):
         merge_draft("[tools", b"", "web", LISTING)
     with pytest.raises(BundleRefused):

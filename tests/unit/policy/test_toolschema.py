@@ -8,12 +8,28 @@ import pytest
 
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
-from lictor.pdp.shapes import Fields, Opaque, cedar_type
-from lictor.policy.toolschema import shape_of, untyped_parts
+from lictor.pdp.shapes import Fields, Many, Opaque, Shape, cedar_type
+from lictor.policy.toolschema import shape_of
 
 S = {"type": "string"}
 I = {"type": "integer"}  # noqa: E741
 N = {"type": "null"}
+
+
+def untyped_parts(shape: Shape, pointer: str = "") -> list[tuple[str, str]]:
+    """What policy cannot see, for people: (JSON pointer with `*` for "any item", reason)."""
+    match shape:
+        case Opaque(reason):
+            return [(pointer, reason)]
+        case Many(item):
+            return untyped_parts(item, pointer + "/*")
+        case Fields(members, closed):
+            parts = [] if closed else [(pointer, "members the schema does not declare are allowed")]
+            for name, member in members.items():
+                parts += untyped_parts(member.shape, f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}")
+            return parts
+        case _:
+            return []
 
 
 def member(schema: Any, **extra: Any) -> Any:

@@ -7,6 +7,7 @@ import pytest
 
 import bundles
 from bundles import FILES, POLICY, bundle
+from lictor.pdp.roles import Approvers
 from lictor.policy import widening as module
 from lictor.policy.bundle import Bundle
 from lictor.policy.prove.widened import widened
@@ -116,6 +117,16 @@ def test_an_agent_that_comes_back_is_wider() -> None:
     assert ways(OLD, gone) == ("agent 'coder' may have more authority than before",)
 
 
+def test_operators_that_are_named_no_more_are_wider() -> None:
+    """Where nobody is, every approver vouches for applications; one group of two less is tighter."""
+    two, one = (
+        bundle(**{"approvers.toml": f"operators = {names}\n" + APPROVERS})
+        for names in ('["owner", "money"]', '["owner"]')
+    )
+    assert ways(one, two) == ()
+    assert ways(OLD, one) == ("no group is named as operators any more: every approver vouches for applications",)
+
+
 def test_every_member_of_a_bundle_is_looked_at() -> None:
     """A part that is added to bundles later counts until somebody gives it a rule of its own."""
     named = {one.name for one in fields(Bundle)}
@@ -128,8 +139,9 @@ def test_every_member_of_a_bundle_is_looked_at() -> None:
         "signals",
         "credentials",
         "applications",
-        "operators",
     }
+    approvers = {one.name for one in fields(Approvers)}
+    assert approvers == {"groups_of", "four_eyes", "owners", "operators", "authors", "overriders", "viewers"}
 
 
 @pytest.mark.parametrize("part", ["_policies", "_agents", "_entries", "_approvers", "_others"])

@@ -172,7 +172,9 @@ async def test_a_chain_is_short_and_has_no_agent_twice(office: Office) -> None:
     assert await office.refused(office.child(grandchild, "coder", ttl_s=1, budget=Budget(calls=1))) is Reason.DELEGATION
     await office.tasks.close(parent, by=ME)
     again = office.child(child, "third", ttl_s=1, budget=Budget(calls=1))
-    assert await office.refused(again) is Reason.DELEGATION
+    assert (
+        await office.refused(again, adds=2) is Reason.TASK_CLOSED
+    )  # asked and answered: it is decided like any opening
     assert await office.refused(office.child(parent)) is Reason.UNKNOWN_TASK
     assert await office.refused(office.child(TaskId("no"))) is Reason.UNKNOWN_TASK
 
@@ -255,12 +257,12 @@ async def test_kind_source_and_task_are_checked(office: Office) -> None:
 async def test_scores_round_up_and_findings_open_at_the_threshold(office: Office) -> None:
     """The strict side of a thousandth; one finding for each signal that restricts, none below."""
     task = await office.task()
+    child = await office.child(task)
     low = await office.signals.observe(task, "drift", 0.4989, source="guard")
     high = await office.signals.observe(task, "drift", 0.4991, source="guard")
     assert (low.score, high.score) == (499, 500)
     assert len([r for r in office.records() if isinstance(r, SignalObserved)]) == 2
     found = [record for record in office.records() if isinstance(record, FindingOpened)]
     assert [(one.signal, one.restriction) for one in found] == [(high.id, Restriction.STEP_UP)]
-    child = await office.child(task)
     await office.signals.observe(child, "drift", 1, source="guard")
     assert office.store.signal(task, "drift") == 1_000

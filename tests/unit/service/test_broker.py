@@ -10,6 +10,7 @@ import pytest
 import bundles
 from lending_world import FS, LENDS, TOKEN, WHERE, LendingWorld, refused, unanswered
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
+from lictor.model.approval import seal_of
 from lictor.model.containment import Restriction, Scope
 from lictor.model.errors import StoreError
 from lictor.model.ids import HumanId, RequestId
@@ -26,7 +27,7 @@ from lictor.model.record import (
     decode_entry,
 )
 from lictor.policy.credentials import MAX_TTL_S
-from lictor.service.approve import Answer
+from lictor.service.approve import Answer, Proof
 from lictor.service.broker import Broker
 from lictor.service.loan import CredentialRefusedError, Where
 
@@ -402,7 +403,7 @@ async def test_a_held_use_is_lent_once_somebody_said_yes():
     hold = refusal.value.hold
     assert hold is not None
     answer = Answer(store=world.store, policy=world.policy, clock=world.clock, ids=world.ids, limits=Limits())
-    await answer.approve(hold.id, HumanId("os:bob"), hold.digest)
+    await answer.approve(hold.id, Proof(human=HumanId("os:bob")), seal_of(hold))
     loan = await world.lend(task)
     assert world.desk.live[loan.leases[0]]
     with pytest.raises(CredentialRefusedError) as again:

@@ -2,8 +2,9 @@
 
 import pytest
 
-from lictor.model.approval import Approval
-from lictor.model.record import ApprovalGiven, DecisionMade, ExecutionEnded, ExecutionStarted, encode_entry
+from lictor.model.action import ActionKind
+from lictor.model.approval import Approval, Hold
+from lictor.model.record import ApprovalGiven, DecisionMade, ExecutionEnded, ExecutionStarted, HoldOpened, encode_entry
 from lictor.ports import StoredEntry
 from lictor.service.consistency import inconsistencies
 
@@ -34,6 +35,14 @@ def start(name="e1", decision="d1", digest="sha256:a", hold=None, request="r1"):
     )
 
 
+def opened(hold="h1", digest="sha256:a"):
+    made = Hold(
+        id=hold, request="r1", digest=digest, task="t", agent="a", human="os:h", kind=ActionKind.TOOL, server="s",
+        name="n", groups=(("g",),), opened_at_ms=0, expires_at_ms=9,
+    )  # fmt: skip
+    return HoldOpened(hold=made)
+
+
 def approval(hold="h1", digest="sha256:a"):
     given = Approval(id="a", hold=hold, digest=digest, approver="os:x", groups=("g",), given_at_ms=0, expires_at_ms=9)
     return ApprovalGiven(approval=given)
@@ -47,7 +56,7 @@ def found(*records):
 def test_what_rightly_happened_is_consistent():
     """Control: an allow, its execution and its end; an approval spent once."""
     assert found(decision(), start(), ExecutionEnded(execution="e1", outcome="executed")) == []
-    assert found(approval(), decision(), start(hold="h1")) == []
+    assert found(opened(), approval(), decision(), start(hold="h1")) == []
 
 
 @pytest.mark.parametrize(
@@ -61,7 +70,13 @@ def test_what_rightly_happened_is_consistent():
         ((decision(), start(), start("e2")), 2, "used before"),
         ((decision(), start(hold="h1")), 1, "or never"),
         ((approval(digest="sha256:b"), decision(), start(hold="h1")), 2, "another action"),
-        ((approval(), decision(), start(hold="h1"), decision("d2"), start("e2", "d2", hold="h1")), 4, "again"),
+        (
+            (opened(), approval(), decision(), start(hold="h1"), decision("d2"), start("e2", "d2", hold="h1")),
+            5,
+            "again",
+        ),
+        ((approval(), decision(), start(hold="h1")), 2, "not opened"),
+        ((decision(), decision()), 1, "decided twice"),
         ((ExecutionEnded(execution="e1", outcome="executed"),), 0, "without having started"),
     ],
 )

@@ -198,3 +198,56 @@ def test_an_unarmed_guard_lets_pass() -> None:
     guard = Guard(ManualClock(), lease_s=LEASE_S, skew_s=SKEW_S)
     guard.check()
     assert guard.sound
+
+
+# -- the time that goes on record ----------------------------------------------------------------------------------------------
+
+
+def test_a_glitch_is_on_no_record() -> None:
+    """While a step forward has not lasted the time is what it must be without it; once it has, the wall is right."""
+    world = World()
+    world.confirm()
+    assert world.refusal() is None
+    world.wall.advance(86_400_000)
+    assert world.guard.now_ms() == START_MS
+    world.passes(1.0)
+    assert world.guard.now_ms() == START_MS + 1_000
+    world.confirm()
+    assert world.refusal() is Reason.CLOCK_UNSOUND
+    world.passes(SETTLE_S)
+    world.confirm()
+    assert world.refusal() is None
+    assert world.guard.now_ms() == world.wall.now_ms()
+
+
+@given(st.lists(st.tuples(st.floats(0, 40), st.floats(-100_000, 100_000)), max_size=12))
+def test_no_record_is_ahead_of_a_time_that_was_right(steps: list[tuple[float, float]]) -> None:
+    """Whatever the wall clock does: what is believed is the wall, or less; and when all pass, it is the wall."""
+    world = World()
+    for seconds, stepped in steps:
+        world.passes(seconds)
+        world.wall.advance(round(stepped * 1_000))
+        assert world.guard.now_ms() <= world.wall.now_ms()
+        world.confirm()
+        if world.refusal() is None:
+            assert abs(world.guard.now_ms() - world.wall.now_ms()) <= SKEW_S * 1_000
+
+
+class Believes(Guard):
+    """Control: takes every step for the time."""
+
+    def now_ms(self) -> int:
+        return self._clock.now_ms()
+
+
+def test_control_a_guard_that_believes_everything_is_found_out() -> None:
+    """The record of a glitch would make every right time after it look old."""
+    for kind, ahead in ((Guard, False), (Believes, True)):
+        world = World(kind)
+        world.confirm()
+        assert world.refusal() is None
+        world.wall.advance(86_400_000)
+        recorded = world.guard.now_ms()
+        world.wall.advance(-86_400_000)
+        world.guard.confirm(world.seconds, recorded)
+        assert (world.refusal() is Reason.CLOCK_UNSOUND) is ahead

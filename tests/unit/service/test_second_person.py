@@ -11,7 +11,7 @@ from lictor.model.errors import CallerError, OperatorError
 from lictor.model.ids import HumanId, PolicyRevision
 from lictor.model.reasons import Reason
 from lictor.model.record import BundleActivated, BundleApproved, decode_entry
-from lictor.pdp.decide import Approvers
+from lictor.pdp.roles import Approvers
 from lictor.policy.bundle import Bundle
 from lictor.ports import Batch
 from lictor.service import second_person

@@ -19,6 +19,7 @@ from lictor.service import story
 from lictor.service.door import record_refusal
 from lictor.service.opening import Open
 from lictor.service.policy import PolicyInForce
+from lictor.service.prospect import Prospects
 from lictor.service.tasks import Tasks, Wish
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore
@@ -42,7 +43,8 @@ async def told(turns: list[int], tasks: int) -> tuple[MemoryStore, list[TaskId]]
         "ids": ids,
         "limits": Limits(),
     }
-    opens = Open(**parts, tasks=Tasks(**parts))
+    prospects = Prospects(**{name: parts[name] for name in ("store", "policy", "ids", "limits")})
+    opens = Open(tasks=Tasks(**parts), store=store, prospects=prospects)
     opener = Opener(kind="operator", name="os:ann")
     await opens(opener, WISH, audience="local")
     clock.advance(3_600_000)

@@ -214,37 +214,46 @@ async def test_a_slow_disk_ends_it(make, monkeypatch, threads):
 
 async def test_control_without_the_measure_a_slow_disk_stops_the_loop(make, monkeypatch):
     """The same slow commits: with the measure the loop turns meanwhile, without it (control) it stands still."""
-    real = Group.write
+    real, turns, turned = Group.write, 0, []
 
     def slow(self):
-        time.sleep(0.05)
+        """As slow as it takes the loop to turn, if it does."""
+        before, end = (
+            turns,
+            time.monotonic() + (5 if threading.current_thread() is not threading.main_thread() else 0.1),
+        )
+        while turns < before + 3 and time.monotonic() < end:
+            time.sleep(0.001)
+        turned.append(turns >= before + 3)
         real(self)
 
-    async def longest_stop(store, commits):
-        longest, last, over = 0.0, time.perf_counter(), False
+    async def commit(store, *names):
+        nonlocal turns
+        over = False
 
         async def watch():
-            nonlocal longest, last
+            nonlocal turns
             while not over:
                 await asyncio.sleep(0)
-                now = time.perf_counter()
-                longest, last = max(longest, now - last), now
+                turns += 1
 
         watching = asyncio.create_task(watch())
-        for name in commits:
+        for name in names:
             await store.commit(batch(started(name)))
         over = True
         await watching
-        return longest
 
     monkeypatch.setattr(writer, "SHORT_RUN", 0)
     store = make()
     await warmed_up(store)
     monkeypatch.setattr(Group, "write", slow)
-    assert await longest_stop(store, ["a", "b"]) >= 0.05
+    await commit(store, "a")
+    assert turned == [False]
     monkeypatch.setattr(writer, "SHORT_RUN", 3)
     await store.commit(batch(started("c")))
-    assert await longest_stop(store, ["d", "e"]) < 0.05
+    del turned[:]
+    await commit(store, "d", "e")
+    assert turned == [True, True]
 
 
 async def test_the_loop_never_waits_for_another_process(make, quick, threads, tmp_path):

@@ -63,5 +63,5 @@ async def test_questions_are_bounded_and_fail_when_the_client_goes() -> None:
         await client.asks.ask(client.send, "x", {}, timeout_s=5)
     assert caught.value.reason is Reason.OVERLOADED
     client.asks.close()
-    results = await asyncio.wait_for(asyncio.gather(*jobs, return_exceptions=True), 1)
+    results = await asyncio.wait_for(asyncio.gather(*jobs, return_exceptions=True), 10)
     assert all(isinstance(result, CallerError) for result in results)

@@ -30,7 +30,7 @@ async def test_a_waiting_reader_is_woken() -> None:
     reader = asyncio.create_task(box.get(5))
     await asyncio.sleep(0)
     box.put(CHANGED, {})
-    assert await asyncio.wait_for(reader, 1) == (CHANGED, {})
+    assert await asyncio.wait_for(reader, 10) == (CHANGED, {})
 
 
 async def test_a_subscription_gets_only_what_was_granted_and_only_its_tasks() -> None:
