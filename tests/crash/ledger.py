@@ -141,7 +141,7 @@ class Ledger:
                 continue
             approval = given.approval
             hold = store.live_hold(self.holds[name].hold.task, approval.digest)
-            usable = hold is not None and hold.status is HoldStatus.APPROVED and hold.approval == approval
+            usable = hold is not None and hold.status is HoldStatus.APPROVED and hold.given == (approval,)
             if not usable and now_ms < approval.expires_at_ms:
                 faults.append(f"c: the approval of {name} is neither spent nor usable")
         return faults

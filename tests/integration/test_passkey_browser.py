@@ -105,7 +105,8 @@ class Window:
     async def by_secret(self, secret: str) -> None:
         await self.page.goto(f"{self.base}/login")
         await self.page.fill("input[name=secret]", secret)
-        await self.press("Sign in with the secret")
+        async with self.page.expect_navigation():
+            await self.press("Sign in with the secret")
 
     async def by_passkey(self) -> None:
         await self.page.goto(f"{self.base}/login")

@@ -325,7 +325,8 @@ def test_markup_in_any_field_stays_text(attack: str) -> None:
 def test_no_text_becomes_structure(text: str) -> None:
     """Whatever stands in the fields: no script, inline style or event handler, and the structure stays."""
     text = text.encode("utf-8", "replace").decode() or "x"
-    for html, plain in zip(all_pages(text), all_pages("plain"), strict=True):
+    alike = "\n".join("p" * len(line) for line in text.split("\n"))  # as long: what is long has to be read to its end
+    for html, plain in zip(all_pages(text), all_pages(alike), strict=True):
         page = Page(html)
         assert page.problems == []
         assert [tag for tag, _ in page.shape() if tag in {"form", "button", "input"}] == [

@@ -133,7 +133,7 @@ def test_labels_are_taken_at_the_start():
 
 
 def test_an_execution_ends_once():
-    """From `started` to one of three outcomes, and nowhere from there."""
+    """From `started` to one of three outcomes, and nowhere from there, but by a person's word on what nobody knew."""
     state = State().do(opened(), started())
     assert state.refuses(started()) is Reason.CONFLICT
     assert state.refuses(ended("nothing")) is Reason.CONFLICT
@@ -243,7 +243,7 @@ def test_every_state_and_event_is_decided():
     for cycle, ends in (
         (table.TASK, {"closed"}),
         (table.HOLD, {"denied", "expired", "consumed"}),
-        (table.EXECUTION, {"executed", "failed", "indeterminate"}),
+        (table.EXECUTION, {"executed", "failed", "confirmed", "refuted"}),
     ):
         assert set(cycle.values()) >= ends
         assert not {before for before, _ in cycle} & ends

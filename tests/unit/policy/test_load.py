@@ -7,6 +7,7 @@ import pytest
 from bundles import CATALOGUE, FILES, READ, bundle, files
 from lictor.model.action import ActionKind
 from lictor.model.catalog import EffectClass
+from lictor.pdp.roles import Approvers
 from lictor.policy.compile import parse_guarded
 from lictor.policy.load import is_known, load_bundle, revision_of
 from lictor.policy.names import human_problem, label_problem, server_problem, tag_problem
@@ -28,8 +29,9 @@ def test_a_good_bundle_loads():
     found = bundle()
     assert len([entry for entry in found.entries if entry.server]) == 9
     assert found.purposes == ("development",)
-    assert found.approvers == {"os:bob": ("money", "owner"), "os:carol": ("owner",)}
-    assert found.four_eyes is True
+    assert found.approvers == Approvers(
+        groups_of={"os:bob": ("money", "owner"), "os:carol": ("owner",)}, four_eyes=True
+    )
     assert found.directory.hosts["docs"][0] == "docs.example"
     entry = next(e for e in found.entries if e.name == "fetch")
     assert entry.effect is EffectClass.READ
@@ -223,7 +225,7 @@ def test_ids_of_policies_are_unique_over_files():
 def test_missing_files_mean_less_not_more():
     """No approvers: nobody can approve, and four eyes stay; no directory: everything is external; no agents: refused."""
     found = bundle(**{"approvers.toml": None, "directory.toml": None})
-    assert (found.approvers, found.four_eyes, found.directory.hosts) == ({}, True, {})
+    assert (found.approvers, found.directory.hosts) == (Approvers(groups_of={}, four_eyes=True), {})
     assert "agents.toml" in refusal(**{"agents.toml": None})
     assert "approvers.toml:1" in refusal(**{"approvers.toml": 'four_eyes = "no"\n'})
 
