@@ -23,6 +23,7 @@ from integration.peers import chromium
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker has the browser; one loop has the fixtures."""
     for item in items:

@@ -30,7 +30,7 @@ UNLINKED = {
 }
 """What is no page, or is for people who are not signed in, or leads on to another page."""
 OF_A_MOMENT = {"/approvals/answered", "/containment/kill"}
-MOST = 2
+MOST = 1
 """Pages of one kind that are looked at."""
 ON_A_PHONE = ("aria-hidden-focus", "scrollable-region-focusable", "label", "link-name", "button-name", "target-size")
 """What can differ there."""
