@@ -20,7 +20,7 @@ demo: $(VENV)/.installed
 	$(BIN)/lictor demo
 
 test: $(VENV)/.installed $(NODE)/.installed $(VENV)/.chromium format lint types imports
-	$(PYTEST) -n 3 --dist loadgroup tests
+	$(PYTEST) -n 2 --dist loadgroup tests
 
 check: $(VENV)/.installed format lint types imports unit
 

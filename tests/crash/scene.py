@@ -34,7 +34,7 @@ from lictor.stores.sqlite import SqliteStore
 
 ORIGIN = "test.local/crash"
 SERVER = ServerName("notes")
-LIMITS = Limits(holds_per_task_per_minute=1_000_000, inflight_per_task=1_000)
+LIMITS = Limits(holds_per_task_per_minute=1_000_000, inflight_per_task=1_000, decide_timeout_s=30.0)
 OWNER, AUDITOR = "test:bob", "test:carol"
 """Bob is an owner and an auditor; Carol an auditor only."""
 

@@ -52,7 +52,7 @@ def write(folder: Path) -> Path:
         for name, text in ENTRIES.items()
     )
     files = {
-        "lictor.toml": f"[listen]\nport = {PORT}\n[servers.shop]\ncommand = {command}\n"
+        "lictor.toml": f"[listen]\nport = {PORT}\n[limits]\ndecide_timeout_s = 30.0\n[servers.shop]\ncommand = {command}\n"
         f'[previews.shop]\nkind = "sqlite"\npath = {json.dumps(str(ws / "shop.db"))}\n',
         "catalog/shop.toml": catalogue,
         "catalog/shop.definitions.json": json.dumps({"tools": TOOLS}),
