@@ -78,6 +78,7 @@ def hold_view(store: RecordStore, pdp: Pdp, hold: Hold, now_ms: int, person: Hum
         override=hold.override,
         may_answer=not why_not,
         why_not=why_not,
+        may_deny=status == "pending" and person is not None and waiting.may_deny(pdp, person),
         may_withdraw=person is not None and waiting.may_withdraw(store, hold, person, now_ms),
         ahead=None if why_not or hold.override else _ahead(entry, destination, value),
     )

@@ -131,6 +131,8 @@ class HoldView:
     may_answer: bool = True
     """False draws the page without a form; `why_not` says why."""
     why_not: str = ""
+    may_deny: bool = False
+    """Any approver may say no, whether or not their yes would count: a no needs no proof."""
     may_withdraw: bool = False
     ahead: AheadView | None = None
     """None: this can be approved one by one only."""

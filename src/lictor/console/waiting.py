@@ -89,6 +89,11 @@ def why_not(pdp: Pdp, hold: Hold, person: HumanId) -> str:
     return ""
 
 
+def may_deny(pdp: Pdp, person: HumanId) -> bool:
+    """Whether this person's no counts for a pending hold: every approver's does, as in `Answer.deny`."""
+    return Role.APPROVER in pdp.approvers.roles_of(person)
+
+
 def proof_needed(hold: Hold, groups: Iterable[str]) -> int:
     """How strongly somebody of these groups has to prove who they are at least, for their answer to count at all."""
     mine = set(groups)
