@@ -30,7 +30,12 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
     keys = actions.add_parser("passkeys", help="list people's passkeys")
     keys.set_defaults(run=_passkeys)
     forget = actions.add_parser("forget", help="a person's passkeys count for nothing any more; somebody else vouches")
-    forget.add_argument("--passkey", default="", metavar="ID", help="only this one (its id, or how that begins; --passkey=ID where it begins with -)")
+    forget.add_argument(
+        "--passkey",
+        default="",
+        metavar="ID",
+        help="only this one (its id, or how that begins; --passkey=ID where it begins with -)",
+    )
     forget.set_defaults(run=lambda args: asyncio.run(_forget(args)))
     for action in (enrol, keys, forget):
         common(action)
