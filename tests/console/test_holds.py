@@ -16,9 +16,9 @@ from console.bench import WRITE, Bench, Browser
 from lictor.console import holds, waiting
 from lictor.console.figures import MANY, figures
 from lictor.console.held import hold_view
-from lictor.model.approval import Approval, Hold, HoldStatus, Need, Passkey, Strength, seal_of
+from lictor.model.approval import Approval, Hold, HoldStatus, Need, Passkey, Strength, Terms, seal_ahead, seal_of
 from lictor.model.errors import CallerError
-from lictor.model.ids import ApprovalId, DecisionId, ExecutionId, HoldId, HumanId, RequestId
+from lictor.model.ids import ApprovalId, DecisionId, ExecutionId, HoldId, HumanId, RequestId, SealDigest
 from lictor.model.preview import Line, Part, Precondition, Preview
 from lictor.model.reasons import Reason
 from lictor.model.record import (
@@ -145,13 +145,13 @@ async def test_long_content_is_confirmed_to_the_end() -> None:
     assert (await bob.answer(hold, "approve", seen_end="yes")).status == 200
 
 
-async def test_who_is_in_no_group_has_no_form() -> None:
-    """And a form written by hand is refused all the same."""
+async def test_who_is_in_no_group_can_only_deny() -> None:
+    """And an approval written by hand is refused all the same."""
     bench = Bench()
     hold = await bench.hold()
     olga = await bench.browser("os:olga")
     page = await olga.get(f"/holds/{hold.id}")
-    assert f"/holds/{hold.id}" not in page.forms()
+    assert 'value="approve"' not in page.html
     assert "none of the groups" in page.text
     form = {"csrf": page.form("/logout")["csrf"], "seal": seal_of(hold), "answer": "approve"}
     page = await olga.post(f"/holds/{hold.id}", form)
@@ -240,7 +240,7 @@ class Keys:
         self.signed.append((human, seal, assertion))
         if assertion != "good":
             raise CallerError(Reason.PASSKEY_REFUSED, "it proves nothing")
-        return Proof(human=human, strength=Strength.PASSKEY, passkey="key")
+        return Proof(human=human, strength=Strength.PASSKEY, passkey="key", signed=SealDigest(seal))
 
 
 async def test_a_passkey_signs_the_seal_of_this_very_hold() -> None:
@@ -266,13 +266,48 @@ async def test_a_passkey_signs_the_seal_of_this_very_hold() -> None:
     assert given.approval.strength == Strength.PASSKEY
 
 
+async def test_a_passkey_signs_the_terms_of_a_yes_ahead() -> None:
+    """They are said in words on a page of their own, and signed with the moment that stands there; anything else is refused."""
+    keys = Keys()
+    bench = Bench(console={"passkeys": keys}, **{"policies/main.cedar": STRONG})
+    key = Passkey(id="key", human=BOB, public_key="x", name="k")
+    bob, hold, now = await bench.browser("os:bob"), await bench.hold(), bench.house.clock.now_ms()
+    await bench.house.store.commit(Batch(at_ms=now, records=(PasskeyAdded(passkey=key, by=BOB),)))
+    path = f"/holds/{hold.id}"
+    page = await bob.answer(hold, "ahead", most="2", hours="4", reach="task")
+    assert "How many more2" in page.text
+    assert list(bench.house.store.allowances()) == []
+    form = page.form(path)
+    assert (form["terms"], form["reach"], form["most"]) == (str(now + 4 * 3_600_000), "task", "2")
+    bench.house.clock.advance(30_000)
+    assert "approval_too_weak" in (await bob.post(path, {**form, "answer": "ahead", "assertion": ""})).text
+    done = await bob.post(path, {**form, "answer": "ahead", "assertion": "good"})
+    assert "2 more like it" in done.text
+    terms = Terms(most=2, most_value=0, until_ms=now + 4 * 3_600_000, this_task=True)
+    assert keys.signed == [(BOB, seal_ahead(hold, terms), "good")]
+    [allowance] = bench.house.store.allowances()
+    assert (allowance.until_ms, allowance.approval.strength) == (terms.until_ms, Strength.PASSKEY)
+
+
+async def test_every_approver_can_deny_whatever_their_yes_is_worth() -> None:
+    """No passkey, or none of the groups: a no needs neither."""
+    bench = Bench(console={"passkeys": Keys()}, **{"policies/main.cedar": STRONG})
+    hold, other = await bench.hold(), await bench.hold({"path": "/ws/other"})
+    for person, one in (("os:carol", hold), ("os:olga", other)):
+        browser = await bench.browser(person)
+        form = (await browser.get(f"/holds/{one.id}")).form(f"/holds/{one.id}")
+        page = await browser.post(f"/holds/{one.id}", {**form, "answer": "deny"})
+        assert "Denied" in page.text
+        assert kept(bench, one).status is HoldStatus.DENIED
+
+
 async def test_without_a_passkey_there_is_no_button_that_cannot_work() -> None:
     """Who has none is told so, and where to add one."""
     bench = Bench(console={"passkeys": Keys()}, **{"policies/main.cedar": STRONG})
     hold = await bench.hold()
     page = await (await bench.browser("os:carol")).get(f"/holds/{hold.id}")
     assert "add one on the page Account" in page.text
-    assert f"/holds/{hold.id}" not in page.forms()
+    assert 'value="approve"' not in page.html
 
 
 async def test_a_sign_in_is_never_worth_a_passkey() -> None:

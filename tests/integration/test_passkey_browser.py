@@ -327,9 +327,29 @@ async def test_an_action_that_wants_a_passkey(house: House) -> None:
         await window.page.get_by_role("heading", name="Approved").wait_for()
         await again()
         assert path.read_text("utf-8") == "text"
+        await terms_are_signed(house, window, token)
         [key] = await window.keys()
     [kept] = json.loads((await house.command("approver", "passkeys", "os:friend")).stdout)
     assert kept["uses"] == key["signCount"] > 0
+
+
+async def terms_are_signed(house: House, window: Window, token: str) -> None:
+    """A yes ahead: a page says how many, how long and for whom; that is what the passkey signs, and nothing counts before."""
+    page, path, again = await house.hold(token, "ahead.txt")
+    await window.page.goto(page)
+    await window.page.get_by_text("Approve this one and more like it").click()
+    await window.page.fill("input[name=most]", "3")
+    await window.press("Approve once, and these ahead")
+    await window.says("How many more")
+    assert "needs_approval" in await again()
+    await window.verified(yes=False)
+    await window.press("Approve with these terms")
+    assert "Nothing was signed" in await window.error()
+    await window.verified(yes=True)
+    await window.press("Approve with these terms")
+    await window.page.get_by_role("heading", name="Approved ahead").wait_for()
+    await again()
+    assert path.read_text("utf-8") == "text"
 
 
 async def test_denying_needs_no_passkey(house: House) -> None:

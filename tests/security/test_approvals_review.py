@@ -11,7 +11,7 @@ import pytest
 import bundles
 from lictor.model.action import ActionKind as Kind
 from lictor.model.action import ActionRequest, SealedArguments
-from lictor.model.approval import Hold, HoldStatus, Strength, seal_of
+from lictor.model.approval import Hold, HoldStatus, Strength, Terms, seal_of
 from lictor.model.catalog import CommandSelector, SqlSelector
 from lictor.model.containment import Restriction, Scope
 from lictor.model.errors import CallerError
@@ -148,13 +148,13 @@ class Desk:
     async def yes(self, hold: Hold, human: HumanId, strength: Strength = Strength.LOGIN, note: str = "") -> Hold:
         current = self.store.hold(hold.id)
         assert current is not None
-        return await self.answer.approve(hold.id, Proof(human=human, strength=strength), seal_of(current), note)
+        seal = seal_of(current)
+        signed = seal if strength >= Strength.PASSKEY else None
+        return await self.answer.approve(hold.id, Proof(human=human, strength=strength, signed=signed), seal, note)
 
     async def ahead(self, hold: Hold, human: HumanId, *, most: int = 5, value: int = 0) -> Any:
-        return await self.answer.allow_ahead(
-            hold.id, Proof(human=human, strength=Strength.LOGIN), seal_of(hold), most=most, most_value=value,
-            until_ms=self.clock.now_ms() + 3_600_000, this_task=False,
-        )  # fmt: skip
+        terms = Terms(most=most, most_value=value, until_ms=self.clock.now_ms() + 3_600_000, this_task=False)
+        return await self.answer.allow_ahead(hold.id, Proof(human=human, strength=Strength.LOGIN), seal_of(hold), terms)
 
     async def denied(self, task: Task) -> int:
         """The entry of a fresh deny."""

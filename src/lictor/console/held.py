@@ -24,6 +24,7 @@ from lictor.model.reasons import Reason
 from lictor.pdp.approval import may_be_ahead, targets_of
 from lictor.pdp.decide import Pdp, facts_of
 from lictor.pdp.normalise import Destination, Selected, Target, Value
+from lictor.pdp.normalise.money import decimal_of, digits_of
 from lictor.ports import RecordStore
 from lictor.protocol.display import render
 from lictor.protocol.display_hosts import host_display
@@ -69,7 +70,7 @@ def hold_view(store: RecordStore, pdp: Pdp, hold: Hold, now_ms: int, person: Hum
         opened_at=moment(hold.opened_at_ms),
         expires_at=moment(hold.expires_at_ms),
         arguments=tuple(arguments_of(request.arguments)),
-        facts=(*_facts(destination, value), *sealed_facts(pdp, request, held_snapshot(store, hold))),
+        facts=(*_facts(entry, destination, value), *sealed_facts(pdp, request, held_snapshot(store, hold))),
         preview=_preview(store, hold),
         ways=waiting.ways_of(hold),
         labels=state.labels if state else (),
@@ -127,12 +128,20 @@ def _kind(value: Any) -> str:
             return "object"
 
 
-def _facts(destination: Destination | None, value: Value | None) -> Iterator[FieldView]:
+def _facts(entry: CatalogEntry | None, destination: Destination | None, value: Value | None) -> Iterator[FieldView]:
     if destination is not None:
         for target in destination.targets:
             yield from _target(target)
     if value is not None:
-        yield FieldView(label="Value", text=f"{value.amount} minor units of {value.currency}")
+        note = f"{value.amount} minor units"
+        yield FieldView(label="Value", text=money(entry, value.amount, value.currency), note=note)
+
+
+def money(entry: CatalogEntry | None, amount: int, currency: str) -> str:
+    """An amount as people write it, by the digits that the tool's selector declares."""
+    if entry is None or entry.value is None:
+        return f"{amount} minor units of {currency}"
+    return f"{decimal_of(amount, digits_of(entry.value, currency))} {currency}"
 
 
 def _target(target: Target) -> Iterator[FieldView]:

@@ -13,14 +13,15 @@ from lictor.console.approvals import lists
 from lictor.console.decisions_view import index_of
 from lictor.console.forms import plausible
 from lictor.console.frame import HEADERS
-from lictor.console.held import hold_view
+from lictor.console.held import hold_view, money
 from lictor.console.rooms import OpenRow, Role, Rooms, Row, Visit
 from lictor.console.views import AskView, HoldView
-from lictor.model.approval import Hold, HoldStatus, Strength, seal_of
+from lictor.model.approval import Hold, HoldStatus, Strength, Terms, seal_ahead, seal_of
 from lictor.model.errors import CallerError, LictorError
 from lictor.model.ids import HoldId, SealDigest
 from lictor.model.reasons import Reason
 from lictor.service.approve import Proof
+from lictor.service.passkeys import Passkeys
 
 MOST_TOGETHER: Final = 20
 """Holds on one page: more than that nobody reads."""
@@ -138,29 +139,50 @@ async def answer(visit: Visit) -> Response:
 
 async def _approve(visit: Visit, hold: Hold) -> Response:
     seen = SealDigest(visit.form.get("seal", ""))
-    after = await visit.console.answer.approve(hold.id, await _proof(visit, hold), seen, _note(visit))
+    after = await visit.console.answer.approve(hold.id, await _proof(visit, seal_of(hold)), seen, _note(visit))
     if after.status is HoldStatus.PENDING:
         return visit.message("Approved by you", "it is on record; more people have to approve it before it runs")
     return visit.message("Approved", "approved, once: the agent's retry with the same arguments runs")
 
 
 async def _ahead(visit: Visit, hold: Hold) -> Response:
-    most, value, hours = (_whole(visit.form.get(name, "")) for name in ("most", "most_value", "hours"))
+    """Approve with these terms; who has a passkey is asked first to sign them, on a page that says them in words."""
     reach = visit.form.get("reach", "")
     if reach not in {"task", "all"}:
         return visit.message("Not done", "say whether it is for this task or for all", 400)
-    allowance = await visit.console.answer.allow_ahead(
-        hold.id,
-        await _proof(visit, hold),
-        SealDigest(visit.form.get("seal", "")),
-        most=most,
-        most_value=value,
-        until_ms=visit.now_ms + hours * HOUR_MS,
-        this_task=reach == "task",
-        note=_note(visit),
-    )
+    terms = _terms(visit, this_task=reach == "task")
+    passkeys = visit.console.passkeys
+    if passkeys is not None and passkeys.of(visit.human) and "terms" not in visit.form:
+        return _ahead_to_sign(visit, hold, terms, passkeys)
+    seen = SealDigest(visit.form.get("seal", ""))
+    proof = await _proof(visit, seal_ahead(hold, terms))
+    allowance = await visit.console.answer.allow_ahead(hold.id, proof, seen, terms, _note(visit))
     text = f"approved, once, and {allowance.most} more like it; end it under Ahead whenever you like"
     return visit.message("Approved ahead", text)
+
+
+def _terms(visit: Visit, *, this_task: bool) -> Terms:
+    """As the form says them; the second time with the moment that was signed, not with one that has moved on."""
+    most, value, hours, until = (_whole(visit.form.get(name, "")) for name in ("most", "most_value", "hours", "terms"))
+    return Terms(most=most, most_value=value, until_ms=until or visit.now_ms + hours * HOUR_MS, this_task=this_task)
+
+
+def _ahead_to_sign(visit: Visit, hold: Hold, terms: Terms, passkeys: Passkeys) -> Response:
+    view = hold_view(visit.console.store, visit.pdp, hold, visit.now_ms, visit.human)
+    offering = visit.pdp.offering(hold.kind, hold.server, hold.name)
+    entry = offering.entry if offering is not None else None
+    needed = waiting.proof_needed(hold, visit.pdp.approvers.groups_of.get(visit.human, ()))
+    return visit.page(
+        "hold_ahead.html",
+        title="Approve ahead",
+        nav="approvals",
+        hold=view,
+        terms=terms,
+        value=money(entry, terms.most_value, view.ahead.currency) if view.ahead and terms.most_value else "",
+        asked=passkeys.ask_about(visit.human, seal_ahead(hold, terms)),
+        optional=needed <= _at_hand(visit),
+        form={name: visit.form.get(name, "") for name in ("seal", "most", "most_value", "reach", "seen_end", "note")},
+    )
 
 
 async def withdraw(visit: Visit) -> Response:
@@ -216,11 +238,11 @@ async def override(visit: Visit) -> Response:
 # -- small things ------------------------------------------------------------------------------------------------------------
 
 
-async def _proof(visit: Visit, hold: Hold) -> Proof:
+async def _proof(visit: Visit, seal: SealDigest) -> Proof:
     """How this answer is proved: by a signature of its seal, or by the sign-in, which is never worth a passkey."""
     assertion = visit.form.get("assertion", "")
     if assertion and visit.console.passkeys is not None:
-        return await visit.console.passkeys.prove(visit.human, seal_of(hold), assertion)
+        return await visit.console.passkeys.prove(visit.human, seal, assertion)
     return _signed(visit)
 
 

@@ -155,6 +155,25 @@ def seal_of(hold: Hold) -> SealDigest:
     return SealDigest(sha256_digest(canonical(["lictor approval v1", *shown])))
 
 
+class Terms(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much somebody says yes to ahead, beside the held action itself."""
+
+    most: int
+    """How many more."""
+    most_value: int
+    """Of all together, in minor units of the held action's currency; 0 where it moves none."""
+    until_ms: int
+    """Milliseconds since the epoch."""
+    this_task: bool
+    """For the held action's task only; otherwise for all of its agent's for the same human."""
+
+
+def seal_ahead(hold: Hold, terms: Terms) -> SealDigest:
+    """What a yes ahead is bound to: all that a yes to this hold is (`seal_of`), and the terms. Neither is ever the other."""
+    shown = (seal_of(hold), str(terms.most), str(terms.most_value), str(terms.until_ms), str(terms.this_task))
+    return SealDigest(sha256_digest(canonical(["lictor approval ahead v1", *shown])))
+
+
 class Passkey(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A person's WebAuthn credential (W3C WebAuthn level 3, section 4)."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from lictor.model.approval import Allowance, Approval, Hold, Strength, seal_of
+from lictor.model.approval import Allowance, Approval, Hold, Strength, Terms, seal_ahead, seal_of
 from lictor.model.canonical import sha256_digest
 from lictor.model.errors import CallerError
 from lictor.model.ids import AllowanceId, ApprovalId, HoldId, HumanId, SealDigest, TaskId
@@ -45,9 +45,11 @@ class Proof:
     human: HumanId
     strength: Strength = Strength.SECRET
     passkey: str = ""
-    """Id of the passkey that signed the seal."""
+    """Id of the passkey that signed."""
     uses: int = 0
     """The passkey's own count of its uses."""
+    signed: SealDigest | None = None
+    """What it signed; None: nothing was signed for this answer, so it is worth less than a passkey."""
 
 
 class Answer:
@@ -117,7 +119,7 @@ class Answer:
             ConflictError: answered already, or expired.
         """
         hold = self._hold(hold_id)
-        answer = ApprovalGiven(approval=self._approval(hold, proof, seen), note=note)
+        answer = ApprovalGiven(approval=self._approval(hold, proof, seen, seal_of(hold)), note=note)
         if hold.override:
             await self._record(answer, *self._overriding(hold, proof.human, note))
         else:
@@ -151,29 +153,23 @@ class Answer:
         hold_id: HoldId,
         proof: Proof,
         seen: SealDigest,
-        *,
-        most: int,
-        most_value: int,
-        until_ms: int,
-        this_task: bool,
+        terms: Terms,
         note: str = "",
     ) -> Allowance:
         """Approve a hold, and a bounded number of the like of it.
 
         Args:
-            most: how many more, 1 to `MOST_AHEAD`.
-            most_value: of all of them together, in minor units of the held action's currency; 0 where it moves none.
-            until_ms: milliseconds since the epoch; a day ahead at the most.
-            this_task: for the held action's task only; otherwise for all of the agent's for the same human.
+            proof: a passkey has to have signed these terms (`seal_ahead`): whoever only has somebody's open page raises none.
+            terms: 1 to `MOST_AHEAD` more, for a day at the most.
 
         Raises:
             CallerError: as `approve`; or it can be approved one by one only, or has no sensible limits.
             ConflictError: answered already, expired, or other people have to approve as well.
         """
         hold = self._hold(hold_id)
-        approval = self._approval(hold, proof, seen)
+        approval = self._approval(hold, proof, seen, seal_ahead(hold, terms))
         now = approval.given_at_ms
-        if not 1 <= most <= MOST_AHEAD or not now < until_ms <= now + LONGEST_AHEAD_MS:
+        if not 1 <= terms.most <= MOST_AHEAD or not now < terms.until_ms <= now + LONGEST_AHEAD_MS:
             raise CallerError(
                 Reason.INVALID_ARGUMENTS, f"an allowance is for 1 to {MOST_AHEAD} actions and ends within a day"
             )
@@ -182,7 +178,7 @@ class Answer:
             raise CallerError(Reason.CONFLICT, "more people have to approve it: who answers last can approve ahead")
         # They were asked as these groups, and as no other they may be in.
         bound = msgspec.structs.replace(approval, met=need.groups)
-        allowance = self._allowance(hold, bound, most, most_value, until_ms, this_task)
+        allowance = self._allowance(hold, bound, terms)
         await self._record(ApprovalGiven(approval=approval, note=note), AllowanceGiven(allowance=allowance, note=note))
         return allowance
 
@@ -207,9 +203,14 @@ class Answer:
             FindingOpened(finding=self._ids.new("fnd"), signal=f"override:{hold.id}", task=hold.task),
         )
 
-    def _approval(self, hold: Hold, proof: Proof, seen: SealDigest) -> Approval:
+    def _approval(self, hold: Hold, proof: Proof, seen: SealDigest, wanted: SealDigest) -> Approval:
+        """`wanted`: what a passkey has to have signed."""
         if seen != seal_of(hold):
             raise CallerError(Reason.ACTION_HASH_MISMATCH, "what was shown is not what is held")
+        if (proof.passkey or proof.strength >= Strength.PASSKEY) and proof.signed != wanted:
+            raise CallerError(
+                Reason.PASSKEY_CHALLENGE, "the passkey signed something else", remedy="open the hold again"
+            )
         groups = self._entitled(hold, proof)
         now = self._clock.now_ms()
         return Approval(
@@ -227,9 +228,7 @@ class Answer:
             override=hold.override,
         )
 
-    def _allowance(
-        self, hold: Hold, approval: Approval, most: int, most_value: int, until_ms: int, this_task: bool
-    ) -> Allowance:
+    def _allowance(self, hold: Hold, approval: Approval, terms: Terms) -> Allowance:
         pdp, request = self._policy.current(), held_request(self._store, hold)
         offering = pdp.offering(hold.kind, hold.server, hold.name)
         if offering is None or not may_be_ahead(offering.entry) or hold.override:
@@ -238,7 +237,7 @@ class Answer:
         resolved = Snapshot.decode(payload.snapshot).resolved if payload is not None else {}
         selected = select(offering.entry, request.arguments.open(), pdp.directory, resolved)
         value, targets = selected.value, targets_of(selected)
-        if (most_value > 0) is not (value is not None and value.amount > 0):
+        if (terms.most_value > 0) is not (value is not None and value.amount > 0):
             raise CallerError(
                 Reason.INVALID_ARGUMENTS, "an allowance for what moves value says how much of it, others not"
             )
@@ -252,11 +251,11 @@ class Answer:
             name=hold.name,
             targets=targets,
             arguments="" if targets else str(request.arguments.digest),
-            task=hold.task if this_task else TaskId(""),
-            most=most,
+            task=hold.task if terms.this_task else TaskId(""),
+            most=terms.most,
             currency=value.currency if value is not None else "",
-            most_value=most_value,
-            until_ms=until_ms,
+            most_value=terms.most_value,
+            until_ms=terms.until_ms,
             approval=approval,
         )
 

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -139,7 +139,7 @@ class Passkeys:
         Raises:
             CallerError: `passkey_unknown`, or as `Ceremony.asserted`.
         """
-        return await self._proved(assertion, _sealed(seal), human)
+        return replace(await self._proved(assertion, _sealed(seal), human), signed=seal)
 
     def ask_sign_in(self, browser: str) -> Ask:
         """For a sign-in, without a name: the authenticator knows whose it is.

@@ -12,9 +12,9 @@ import bundles
 from lictor.lifecycle import approvals
 from lictor.model.action import ActionKind as Kind
 from lictor.model.action import ActionRequest, SealedArguments
-from lictor.model.approval import Hold, HoldStatus, Need, Passkey, Strength, seal_of
+from lictor.model.approval import Hold, HoldStatus, Need, Passkey, Strength, Terms, seal_ahead, seal_of
 from lictor.model.errors import CallerError, ConflictError
-from lictor.model.ids import AgentId, ExecutionId, HumanId, InstanceId, RequestId, ServerName
+from lictor.model.ids import AgentId, ExecutionId, HumanId, InstanceId, RequestId, SealDigest, ServerName
 from lictor.model.limits import Limits
 from lictor.model.preview import Precondition, Preview
 from lictor.model.reasons import Reason
@@ -149,7 +149,9 @@ class Desk:
     async def yes(self, hold: Hold, human: HumanId, strength: Strength = Strength.LOGIN, note: str = "") -> Hold:
         current = self.store.hold(hold.id)
         assert current is not None
-        return await self.answer.approve(hold.id, Proof(human=human, strength=strength), seal_of(current), note)
+        seal = seal_of(current)
+        signed = seal if strength >= Strength.PASSKEY else None
+        return await self.answer.approve(hold.id, Proof(human=human, strength=strength, signed=signed), seal, note)
 
     def records(self, kind: type) -> list[Any]:
         records = (decode_entry(entry.data).record for entry in self.store.entries())
@@ -316,10 +318,9 @@ async def test_without_anybody_to_look_an_approval_with_preconditions_is_void(st
 async def ahead(
     desk: Desk, hold: Hold, *, most: int = 2, minutes: int = 30, this_task: bool = False, value: int = 0
 ) -> Any:
-    return await desk.answer.allow_ahead(
-        hold.id, Proof(human=BOB, strength=Strength.LOGIN), seal_of(hold), most=most, most_value=value,
-        until_ms=desk.clock.now_ms() + minutes * 60_000, this_task=this_task,
-    )  # fmt: skip
+    until_ms = desk.clock.now_ms() + minutes * 60_000
+    terms = Terms(most=most, most_value=value, until_ms=until_ms, this_task=this_task)
+    return await desk.answer.allow_ahead(hold.id, Proof(human=BOB, strength=Strength.LOGIN), seal_of(hold), terms)
 
 
 async def test_an_allowance_covers_so_many_of_the_like_and_no_more(store: RecordStore) -> None:
@@ -384,6 +385,33 @@ async def test_policy_may_refuse_what_was_approved_ahead(store: RecordStore) -> 
     hold = await desk.held(await desk.task(), "write-file/v1.2", path="/a")
     await ahead(desk, hold)
     assert isinstance(await desk.ask(await desk.task(), "write-file/v1.2", path="/a"), Held)
+
+
+async def test_a_passkey_signs_the_terms_and_no_yes_is_another(store: RecordStore) -> None:
+    """Signed for other terms, or for the hold alone: nothing is approved ahead; signed for the terms: no approval of another kind."""
+    desk = Desk(store)
+    hold = await desk.held(await desk.task(), "fetch", url="https://docs.example/a")
+    key = Passkey(id="cred", human=BOB, public_key="pk", name="laptop", added_at_ms=1)
+    await store.commit(Batch(at_ms=desk.clock.now_ms(), records=(PasskeyAdded(passkey=key, by="test"),)))
+    until_ms = desk.clock.now_ms() + 60_000
+    terms = Terms(most=2, most_value=0, until_ms=until_ms, this_task=True)
+
+    def proved(signed: SealDigest | None) -> Proof:
+        return Proof(human=BOB, strength=Strength.PASSKEY, passkey="cred", uses=1, signed=signed)
+
+    others = [Terms(most=3, most_value=0, until_ms=until_ms, this_task=True)]
+    others += [Terms(most=2, most_value=1, until_ms=until_ms, this_task=True)]
+    others += [Terms(most=2, most_value=0, until_ms=until_ms + 1, this_task=True)]
+    others += [Terms(most=2, most_value=0, until_ms=until_ms, this_task=False)]
+    seal = seal_of(hold)
+    for signed in (seal, None, *(seal_ahead(hold, other) for other in others)):
+        wrong = desk.answer.allow_ahead(hold.id, proved(signed), seal, terms)
+        assert await refused(wrong) is Reason.PASSKEY_CHALLENGE
+    for signed in (seal_ahead(hold, terms), None):
+        assert await refused(desk.answer.approve(hold.id, proved(signed), seal)) is Reason.PASSKEY_CHALLENGE
+    assert store.hold(hold.id).status is HoldStatus.PENDING  # type: ignore[union-attr]
+    allowance = await desk.answer.allow_ahead(hold.id, proved(seal_ahead(hold, terms)), seal, terms)
+    assert (allowance.most, allowance.until_ms, allowance.approval.strength) == (2, until_ms, Strength.PASSKEY)
 
 
 async def test_no_allowance_without_limits(store: RecordStore) -> None:
@@ -454,9 +482,9 @@ async def test_a_counter_that_does_not_go_forward_is_refused(store: RecordStore)
     again = SignedIn(human=BOB, how="passkey", passkey="cred", uses=3)
     assert await refused(commit(again)) is Reason.PASSKEY_REPLAYED
     hold = await desk.held(await desk.task(), "fetch", url="https://docs.example/")
-    old = Proof(human=BOB, strength=Strength.PASSKEY, passkey="cred", uses=2)
+    old = Proof(human=BOB, strength=Strength.PASSKEY, passkey="cred", uses=2, signed=seal_of(hold))
     assert await refused(desk.answer.approve(hold.id, old, seal_of(hold))) is Reason.PASSKEY_REPLAYED
-    other = Proof(human=CAROL, strength=Strength.PASSKEY, passkey="cred", uses=9)
+    other = Proof(human=CAROL, strength=Strength.PASSKEY, passkey="cred", uses=9, signed=seal_of(hold))
     assert await refused(desk.answer.approve(hold.id, other, seal_of(hold))) is Reason.PASSKEY_UNKNOWN
     assert [one.uses for one in store.passkeys(BOB)] == [3]
 

@@ -39,6 +39,19 @@ def exponent(currency: str) -> int:
     return _EXPONENTS.get(currency, 2)
 
 
+def decimal_of(amount: int, digits: int) -> str:
+    """Minor units as people write them: `decimal_of(123456, 2)` is `1234.56`."""
+    if digits <= 0:
+        return str(amount)
+    whole, fraction = divmod(amount, 10**digits)
+    return f"{whole}.{fraction:0{digits}}"
+
+
+def digits_of(selector: ValueSelector, currency: str) -> int:
+    """Fractional digits that an amount of this selector has: as declared, otherwise those of ISO 4217."""
+    return exponent(currency) if selector.digits is None else selector.digits
+
+
 def value_of(selector: ValueSelector, arguments: dict[str, Any]) -> Value:
     """The monetary value an action's arguments name; of several amounts the sum.
 
@@ -46,7 +59,7 @@ def value_of(selector: ValueSelector, arguments: dict[str, Any]) -> Value:
         CallerError: `unknown_value`: absent, not of the declared form, not positive, over 2^53 minor units, unknown currency.
     """
     currency = _currency(selector, arguments)
-    digits = exponent(currency) if selector.digits is None else selector.digits
+    digits = digits_of(selector, currency)
     if "*" not in selector.amount:
         return Value(
             amount=_one(point(arguments, selector.amount), selector, digits, selector.amount), currency=currency
