@@ -11,6 +11,7 @@ but compiled policies, what follows from them alone, and the last refusal; every
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -22,7 +23,7 @@ from lictor.model.reasons import Reason
 from lictor.pdp.engine import asking
 from lictor.pdp.engine.entities import Directory, references, uid_of
 from lictor.pdp.engine.judging import Unfit
-from lictor.pdp.engine.schematext import read_schema
+from lictor.pdp.engine.schematext import SchemaShape, read_schema
 from lictor.pdp.engine.selecting import MAX_ROUTES, Route, Selector
 from lictor.pdp.engine.slicing import ScopeIndex, Uid
 from lictor.pdp.engine.views import MAX_ERROR, Compiler, View, parse, policy_set, refusing
@@ -30,6 +31,9 @@ from lictor.pdp.verdict import Verdict, joined
 
 MAX_REMEMBERED: Final = 4_096
 """Characters of context up to which the last refusal is remembered, for a second pass that changes nothing policy reads."""
+
+MAX_SCHEMAS: Final = 4
+"""Schemas read and kept, by their text: a change of policy alone, a what-if and a replay of old policy read theirs once."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -72,8 +76,8 @@ class CedarEngine:
         """
         if not policies:
             raise OperatorError(Reason.NO_POLICY, "there is no policy", remedy="add at least one permit to policies/")
-        self._schema = refusing("the schema", lambda: Schema.from_str(schema))
-        self._actions = (shape := read_schema(str(self._schema))).actions
+        self._schema, shape = refusing("the schema", lambda: _read(schema))
+        self._actions = shape.actions
         self._directory = Directory(entities)
         self._entities = refusing("the entities", lambda: _entities(entities, self._schema))
         templates = parse(policies)
@@ -274,6 +278,13 @@ _NOTHING: Final = Verdict(allowed=False)
 
 def _same(one: _Question, other: _Question) -> bool:
     return one[0] is other[0] and one[1] is other[1] and one[2] is other[2] and one[3] == other[3]
+
+
+@lru_cache(maxsize=MAX_SCHEMAS)
+def _read(schema: str) -> tuple[Schema, SchemaShape]:
+    """A schema as the engine takes it, and as we read its own rendering of it; neither is ever changed."""
+    made = Schema.from_str(schema)
+    return made, read_schema(str(made))
 
 
 def _entities(entities: Sequence[Mapping[str, Any]], schema: Schema) -> Entities:
