@@ -25,6 +25,9 @@ BUSY_S: Final = 5.0
 OLDEST_SQLITE: Final = (3, 37, 0)
 """STRICT tables: a cell never holds another type than its column's."""
 
+SEAL: Final = "sealed"
+"""Key in `meta` of a log that was restored from a backup: nothing is written until an operator raises the epoch (facts R22)."""
+
 _TABLES: Final = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE entries(seq INTEGER PRIMARY KEY, data BLOB NOT NULL, leaf BLOB NOT NULL) STRICT;
@@ -49,6 +52,16 @@ CREATE TABLE bundles(
 ) STRICT;
 """
 
+_ROLLS: Final = """
+CREATE TABLE IF NOT EXISTS rolls(last INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+CREATE TRIGGER IF NOT EXISTS rolls_append BEFORE INSERT ON rolls
+  WHEN NEW.last <= (SELECT ifnull(max(last), -1) FROM rolls)
+  BEGIN SELECT RAISE(ABORT, 'rolls only grow'); END;
+CREATE TRIGGER IF NOT EXISTS rolls_update BEFORE UPDATE ON rolls BEGIN SELECT RAISE(ABORT, 'rolls never change'); END;
+CREATE TRIGGER IF NOT EXISTS rolls_delete BEFORE DELETE ON rolls BEGIN SELECT RAISE(ABORT, 'rolls are never removed'); END;
+"""
+"""One signature over many checkpoints (`records.roll`). Added to a log that has none yet: it then begins with the next one."""
+
 # REPLACE deletes without firing a delete trigger, hence the insert triggers: only the next number is taken.
 _TRIGGERS: Final = """
 CREATE TRIGGER entries_append BEFORE INSERT ON entries
@@ -71,6 +84,8 @@ class Log:
     path: Path
     origin: str
     signer: Ed25519PrivateKey
+    sealed: bool = False
+    """Whether it may be opened although it was restored from a backup and is sealed: only to raise the epoch."""
 
     def key(self) -> VerifierKey:
         """What its checkpoints must be signed with."""
@@ -112,6 +127,7 @@ def prepare(log: Log) -> None:
 
     Raises:
         OperatorError: `config_refused`: SQLite is too old, or the file or folder is open to others.
+        StoreError: `cannot_record`: the disk failed on the way.
         OSError, sqlite3.Error: it cannot be written.
     """
     if sqlite3.sqlite_version_info < OLDEST_SQLITE:
@@ -130,23 +146,40 @@ def prepare(log: Log) -> None:
     try:
         # Outside WAL a first opener may be anywhere in the steps below; inside it, the file is complete.
         if connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+            _add_rolls(connection)
             return
         connection.execute("BEGIN EXCLUSIVE")
         if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0:
             _create(connection, log)
         connection.execute("COMMIT")
-        connection.execute("PRAGMA journal_mode=WAL")
+        # Its row comes before its commit: who does not read on never hears that the disk refused, and the log stays in a mode
+        # whose commits a power cut takes back.
+        [(mode,)] = connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        if mode != "wal":
+            message = f"the log stays in journal mode {mode!r:.20}"
+            raise StoreError(
+                Reason.CANNOT_RECORD, message, remedy="look at the disk of the state folder; then start again"
+            )
     finally:
         connection.close()
 
 
 def _create(connection: sqlite3.Connection, log: Log) -> None:
-    for statement in _statements(_TABLES + _TRIGGERS):
+    for statement in _statements(_TABLES + _TRIGGERS + _ROLLS):
         connection.execute(statement)
     tree = FrontierBuilder()
     connection.executemany("INSERT INTO meta VALUES(?, ?)", [("version", str(VERSION)), ("origin", log.origin)])
     connection.execute("INSERT INTO head VALUES(0, ?)", (tree.to_bytes(),))
     connection.execute("INSERT INTO checkpoints VALUES(0, ?)", (log.sign(tree),))
+
+
+def _add_rolls(connection: sqlite3.Connection) -> None:
+    """To a log of an earlier release."""
+    if connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'rolls_delete'").fetchone()[0] == 0:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _statements(_ROLLS):
+            connection.execute(statement)
+        connection.execute("COMMIT")
 
 
 def _statements(script: str) -> list[str]:
@@ -165,14 +198,14 @@ def check(connection: sqlite3.Connection, log: Log, anchor: str | None = None) -
 
     The numbers are the checks.
 
-    1. The file is of this version and of this log.
+    1. The file is of this version and of this log, and not a restored one whose epoch nobody has raised (facts R22).
     2. The head counts as many entries as there are.
     3. The newest checkpoint is signed by our key and is of the head (facts R9: cut tails, rollback of a table).
     4. The anchor, if there is one, is a checkpoint of this log and no larger than it (rollback of the file).
 
     Raises:
         OperatorError: `config_refused`: another version or another log.
-        StoreError: `log_damaged`: anything else.
+        StoreError: `restored_sealed`; `log_damaged`: anything else.
         sqlite3.Error: it cannot be read.
     """
     connection.execute("BEGIN")  # one snapshot: other processes append meanwhile
@@ -191,6 +224,12 @@ def _checked(connection: sqlite3.Connection, log: Log, anchor: str | None) -> Fr
     if meta.get("origin") != log.origin:
         remedy = "set log_name back; a log keeps its name"
         _refuse(log, f"is the log {meta.get('origin')!r:.100}, not {log.origin!r:.100}", remedy)
+    if SEAL in meta and not log.sealed:
+        raise StoreError(
+            Reason.RESTORED_SEALED,
+            f"{str(log.path)!r:.200} was restored from a backup: what it permits may have been used since",
+            remedy="look at it with: lictor log verify; go on with: lictor log unseal",
+        )
     head = connection.execute("SELECT frontier FROM head").fetchone()
     if head is None:
         raise _damaged("the log has no head")

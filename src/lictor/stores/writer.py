@@ -29,10 +29,12 @@ from lictor.stores.sqlite_schema import Log, check, connect
 
 MAX_GROUP: Final = 1024
 """Batches in one transaction: bounds what one failure takes down and how long the first waits for the last."""
-CHECKPOINT_IDLE: Final = 16 * 1024 * 1024
-"""Bytes in the write-ahead log from which an idle moment is used to move them into the file."""
-CHECKPOINT_BUSY: Final = 64 * 1024 * 1024
-"""... and from which they are moved although somebody waits."""
+CHECKPOINT_IDLE: Final = 4 * 1024 * 1024
+"""Bytes in the write-ahead log from which a quiet moment is used to move them into the file, while nobody waits for it."""
+CHECKPOINT_BUSY: Final = 16 * 1024 * 1024
+"""... and from which they are moved although somebody may (ADR 0015: more at a time keeps people waiting for longer)."""
+QUIET_S: Final = 0.05
+"""After so long without a commit it is quiet: callers that come one by one are closer together."""
 PATIENCE_S: Final = 0.005
 """How long a patient batch waits for another to ride with: longer than an agent's next call takes to arrive, where every call
 would otherwise wait for the sync of the outcome before it (ADR 0006)."""
@@ -67,6 +69,12 @@ class Writer:
         self._connection: sqlite3.Connection | None = None
         self._cache = Cache()
         self._unmoved = 0
+        self._seen = 0
+
+    @property
+    def waiting(self) -> int:
+        """Records that wait for the disk."""
+        return self._put - self._taken
 
     def put(self, job: Job) -> None:
         """Take a job, from the thread of its loop.
@@ -151,6 +159,7 @@ class Writer:
                 return
             self._tick = []
         # New jobs of this loop come after us; those of other loops queue for the thread, which waits for its turn.
+        before = self._unmoved
         try:
             done = self._commit(jobs, wait=False)
         except BaseException:
@@ -164,7 +173,8 @@ class Writer:
                 self._hurry()
                 return
             self._taken += sum(len(job.entries) for job in jobs)
-            if self._unmoved >= CHECKPOINT_IDLE:
+            # The thread has to look for a quiet moment from now on, or to move at once.
+            if before < CHECKPOINT_IDLE <= self._unmoved or self._unmoved >= CHECKPOINT_BUSY:
                 self._queue.put(None)
         settle_here(jobs)
 
@@ -179,7 +189,8 @@ class Writer:
                     self._commit(jobs, wait=True)
                     self._taken_by_thread(jobs)
                 settle(jobs)  # not in our turn: who wakes up alone takes the next
-            self._move()
+            if self._unmoved >= CHECKPOINT_BUSY:
+                self._move()
         with self._turn:
             self._drop()
 
@@ -191,7 +202,13 @@ class Writer:
     def _next(self) -> tuple[list[Job], bool]:
         """The jobs that wait; and whether more may come. None in the queue says: look up."""
         jobs: list[Job] = []
-        job = self._queue.get()
+        try:
+            job = self._queue.get(timeout=QUIET_S if self._unmoved >= CHECKPOINT_IDLE else None)
+        except Empty:
+            quiet, self._seen = self._put == self._seen, self._put
+            if quiet:
+                self._move()
+            return jobs, True
         while job is not None:
             jobs.append(job)
             if len(jobs) == MAX_GROUP:
@@ -299,13 +316,11 @@ class Writer:
             _close(connection)
 
     def _move(self) -> None:
-        """Move the write-ahead log into the file, preferably while nobody waits: it costs two syncs (facts 6, "the tail")."""
-        if self._unmoved < (CHECKPOINT_IDLE if self._queue.empty() else CHECKPOINT_BUSY):
-            return
+        """Move the write-ahead log into the file: it costs two syncs, during which nobody is served (ADR 0015)."""
         with self._turn:
+            self._unmoved = 0
             if self._connection is None:
                 return
-            self._unmoved = 0
             try:
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             except sqlite3.Error:
