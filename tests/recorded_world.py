@@ -1,21 +1,34 @@
 """Recorded traffic for tests: a real gateway core on a bundle with measures, watched arguments and signals, driven at random."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
 from typing import Any
+
+import msgspec
 
 import bundles
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
 from lictor.model.approval import seal_of
 from lictor.model.containment import Restriction, Scope
-from lictor.model.ids import AgentId, DefinitionDigest, HumanId, InstanceId, PolicyRevision, RequestId, ServerName
+from lictor.model.ids import (
+    AgentId,
+    DecisionId,
+    DefinitionDigest,
+    HumanId,
+    InstanceId,
+    PolicyRevision,
+    RequestId,
+    ServerName,
+)
 from lictor.model.limits import Limits
+from lictor.model.record import DecisionMade, RequestReceived, decode_entry
 from lictor.model.task import Budget, Task
 from lictor.pdp.decide import Pdp
 from lictor.policy.bundle import Bundle
 from lictor.policy.compile import compile_bundle, compile_files
-from lictor.ports import RecordStore
+from lictor.ports import Batch, Payload, RecordStore
 from lictor.service.approve import Answer, Proof
 from lictor.service.authorize import Authorize, Granted, Held, Outcome
 from lictor.service.backtest import Backtest, Report
@@ -102,11 +115,11 @@ class TrafficWorld:
     def __init__(self, bundle: Bundle, store: RecordStore | None = None, now_ms: int = bundles.NOW) -> None:
         self.store = store or MemoryStore()
         self.clock, self.ids = ManualClock(now_ms), SequenceIds()
-        self.bundle, self.pdp = bundle, compiled(bundle)
-        self.store.keep_bundle(bundle.revision, dict(bundle.files))
+        self.policy = PolicyInForce(compiled(bundle))
+        self.use(bundle)
         parts: dict[str, Any] = {
             "store": self.store,
-            "policy": PolicyInForce(self.pdp),
+            "policy": self.policy,
             "clock": self.clock,
             "ids": self.ids,
         }
@@ -116,6 +129,12 @@ class TrafficWorld:
         self.execute = Execute(store=self.store, clock=self.clock)
         self.contain = Contain(store=self.store, clock=self.clock, ids=self.ids)
         self._open: dict[str, Task] = {}
+
+    def use(self, bundle: Bundle) -> None:
+        """Put a bundle in force."""
+        self.bundle, self.pdp = bundle, compiled(bundle)
+        self.store.keep_bundle(bundle.revision, dict(bundle.files))
+        self.policy.swap(self.pdp)
 
     async def task(self, agent: str) -> Task:
         """The one task of an agent."""
@@ -178,6 +197,54 @@ def drive(bundle: Bundle, steps: Sequence[Step], store: RecordStore | None = Non
 
     asyncio.run(run())
     return world
+
+
+def pour(source: RecordStore, target: RecordStore, copies: int = 0, group: int = 200) -> None:
+    """Everything in a log into another one, in its order; then each request with its decision so many times more, under new ids."""
+    whole = [decode_entry(entry.data) for entry in source.entries()]
+    revisions = {one.record.revision for one in whole if isinstance(one.record, DecisionMade)}
+    for revision in revisions:
+        target.keep_bundle(revision, source.bundle(revision) or {})
+
+    def sealed(one: Any) -> tuple[Payload, ...]:
+        found = source.payload(one.request) if isinstance(one, RequestReceived) else None
+        return (found,) if found is not None else ()
+
+    def originals() -> Iterator[Batch]:
+        for at_ms, entries in groupby(whole, key=lambda one: one.at):
+            records = tuple(one.record for one in entries)
+            yield Batch(at_ms=at_ms, records=records, payloads=tuple(p for one in records for p in sealed(one)))
+
+    asked = {one.record.request: one.record for one in whole if isinstance(one.record, RequestReceived)}
+    pairs = [(asked[one.record.request], one.record) for one in whole if isinstance(one.record, DecisionMade)]
+    last = whole[-1].at
+
+    def copied() -> Iterator[Batch]:
+        for number in range(copies):
+            for start in range(0, len(pairs), group):
+                records: list[Any] = []
+                payloads: list[Payload] = []
+                for request, decision in pairs[start : start + group]:
+                    new = RequestId(f"{request.request}.{number}")
+                    records.append(msgspec.structs.replace(request, request=new))
+                    records.append(
+                        msgspec.structs.replace(
+                            decision, request=new, decision=DecisionId(f"{decision.decision}.{number}")
+                        )
+                    )
+                    payloads += [msgspec.structs.replace(one, request=new) for one in sealed(request)]
+                yield Batch(at_ms=last, records=tuple(records), payloads=tuple(payloads))
+
+    async def run() -> None:
+        waiting = []
+        for batch in chain(originals(), copied()):
+            waiting.append(asyncio.ensure_future(target.commit(batch)))
+            if len(waiting) >= 32:
+                await asyncio.gather(*waiting)
+                waiting.clear()
+        await asyncio.gather(*waiting)
+
+    asyncio.run(run())
 
 
 READ = Step("read_file", (("path", "a"),))

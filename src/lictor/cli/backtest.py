@@ -2,9 +2,10 @@
 
 import argparse
 import asyncio
-import multiprocessing
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,55 +13,76 @@ import msgspec
 
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out, safe
-from lictor.cli.span import bar, filters, wanted_of
-from lictor.model.errors import CallerError, LictorError, OperatorError, StoreError
+from lictor.cli.progress import Progress
+from lictor.cli.ranges import bounds_of, jobs_of, over_ranges, range_options
+from lictor.cli.span import filters, wanted_of
+from lictor.model.errors import CallerError, OperatorError
 from lictor.model.ids import PolicyRevision
 from lictor.model.reasons import Reason
 from lictor.policy.bundle import Bundle
 
 if TYPE_CHECKING:
+    from lictor.cli.ranges import Work
     from lictor.service.backtest import Group, Report, Sort
     from lictor.service.traffic import Wanted
 
 _WORDS: Final = {"allow": "allowed", "needs_approval": "held", "deny": "denied"}
-_MAX_JOBS: Final = 64
-_RANGES_A_JOB: Final = 4
-_SHORTEST_RANGE: Final = 1_000
+_FAILING: Final = ("newly_allowed", "newly_held", "newly_denied", "cannot_tell")
+_WHAT: Final = (
+    "Decide every recorded request again with another bundle, on the facts of then, and compare with what was answered. Exit "
+    "code 0; 1 where --guard or --fail-on says so."
+)
+_NEW: Final = "a bundle folder, or a kept revision (sha256:…)"
 
 
-def add(actions: Any) -> None:
-    """`backtest` among the actions of `policy`."""
-    testing = actions.add_parser(
-        "backtest",
-        help="what another bundle would have answered to everything in the log",
-        description=(
-            "Decide every recorded request again with another bundle, on the facts of then, and compare with what was answered. "
-            "Exit code 0; with --guard 1 if anything is newly allowed."
-        ),
+def add(where: Any, parser: argparse.ArgumentParser | None = None) -> None:
+    """`backtest` by itself (command and parser), or among the actions of `policy` (these)."""
+    if parser is not None:
+        parser.description = _WHAT
+        parser.add_argument("--bundle", dest="new", metavar="NEW", required=True, help=_NEW)
+        parser.add_argument(
+            "--log", dest="bundle", metavar="DIR", help="the bundle folder whose log is asked (default: as elsewhere)"
+        )
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    else:
+        parser = where.add_parser(
+            "backtest", help="what another bundle would have answered to everything in the log", description=_WHAT
+        )
+        common(parser)
+        parser.add_argument("new", nargs="?", help=f"{_NEW}; default: the bundle folder as it is now")
+    filters(parser)
+    parser.add_argument(
+        "--guard", action="store_true", help="exit 1 if anything is looser, or asks other people than before"
     )
-    common(testing)
-    filters(testing)
-    testing.add_argument(
-        "new", nargs="?", help="a bundle folder, or a kept revision (sha256:…); default: the bundle folder as it is now"
+    parser.add_argument(
+        "--fail-on", metavar="KINDS", default="", help=f"exit 1 if there is any of these: {','.join(_FAILING)}"
     )
-    testing.add_argument("--guard", action="store_true", help="exit 1 if anything is newly allowed")
-    testing.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
-    testing.set_defaults(run=_backtest)
+    range_options(parser)
+    parser.set_defaults(run=_backtest)
 
 
 def _backtest(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path
 
-    if not 1 <= args.jobs <= _MAX_JOBS:
-        raise CallerError(Reason.INVALID_ARGUMENTS, f"--jobs is 1 to {_MAX_JOBS}")
+    failing = _failing(args.fail_on)
+    jobs = jobs_of(args.jobs)
     out = Out(as_json=args.json)
     path = bundle_path(args.bundle)
     new = chosen_bundle(path, args.new)
-    found = over_log(out, path, args, new)
+    found = over_log(out, path, args, new, jobs=jobs)
     out.data({"revision": new.revision, **report_data(found)})
     out.line(f"bundle {new.revision[:19]} on recorded traffic")
     show_report(out, found)
-    return Exit.NO if args.guard and found.counts["newly_allowed"] else Exit.OK
+    refused = (args.guard and found.suspect) or any(found.counts[kind] for kind in failing)
+    return Exit.NO if refused else Exit.OK
+
+
+def _failing(kinds: str) -> list[str]:
+    named = [kind.strip().replace("-", "_") for kind in kinds.split(",") if kind.strip()]
+    for kind in named:
+        if kind not in _FAILING:
+            raise CallerError(Reason.INVALID_ARGUMENTS, f"--fail-on is of {', '.join(_FAILING)}, not {kind[:40]!r}")
+    return named
 
 
 def chosen_bundle(path: Path, name: str | None) -> Bundle:
@@ -93,14 +115,14 @@ def chosen_bundle(path: Path, name: str | None) -> Bundle:
 
 
 def over_log(
-    out: Out, path: Path, args: argparse.Namespace, new: Bundle, before: Bundle | None = None, jobs: int | None = None
+    out: Out, path: Path, args: argparse.Namespace, new: Bundle, before: Bundle | None = None, jobs: int = 1
 ) -> "Report":
     """The report over the log of a bundle folder, in as many processes as wanted.
 
     Args:
-        args: with the options of `span.filters`.
+        args: with the options of `span.filters`, and those of `ranges.range_options` where there are any.
         before: compare with this bundle's answers instead of the recorded ones.
-        jobs: processes; None: `args.jobs`.
+        jobs: processes.
 
     Raises:
         OperatorError: a bundle does not compile.
@@ -108,110 +130,40 @@ def over_log(
     """
     from lictor.app import open_house
     from lictor.policy.compile import compile_bundle
+    from lictor.service.backtest import merged
 
-    jobs = args.jobs if jobs is None else jobs
     compile_bundle(new)  # what it is refused for is said here, not by a worker
     house = asyncio.run(open_house(path, load=False))
     try:
-        size = house.store.size()
+        size, log = house.store.size(), house.state / "log.db"
     finally:
         house.close()
-    wanted = wanted_of(args, stop=size)
-    bundles = tuple((one.revision, one.files) for one in (new, before) if one is not None)
-    show = bar(out, "deciding again", size)
-    if jobs == 1:
-        _open(str(path), bundles)
-        try:
-            return _run(wanted, show)
-        finally:
-            _close()
-    return _in_processes(path, bundles, wanted, size, jobs, show)
+    bundles = tuple((one.revision, dict(one.files)) for one in (new, before) if one is not None)
+    start, stop = bounds_of(args, size)
+    with Progress(sys.stderr, "deciding again", stop - start, quiet=out.as_json) as bar:
+        return merged(over_ranges(partial(opened, log, bundles), wanted_of(args, start, stop), jobs, bar.update))
 
 
-_Bundles = tuple[tuple[PolicyRevision, dict[str, bytes]], ...]
-_here: dict[str, Any] = {}
-"""What one process has open: its house, its backtest."""
+@contextlib.contextmanager
+def opened(path: Path, bundles: tuple[tuple[PolicyRevision, dict[str, bytes]], ...]) -> Iterator["Work[Report]"]:
+    """Deciding a log again with the first of one or two bundles, in this process.
 
-
-def _open(path: str, bundles: _Bundles) -> None:
-    from lictor.app import open_house
+    Raises:
+        OperatorError: a bundle does not compile.
+        StoreError: the log cannot be read.
+    """
     from lictor.policy.compile import compile_files
     from lictor.service.backtest import Backtest
+    from lictor.stores.reader import LogReader
 
-    house = asyncio.run(open_house(Path(path), load=False))
     pdps = [compile_files(revision, files) for revision, files in bundles]
-    _here["house"] = house
-    _here["backtest"] = Backtest(house.store, compile_files, *pdps)
+    with LogReader(path) as log:
+        backtest = Backtest(log, compile_files, *pdps)
 
+        def work(wanted: "Wanted", on_progress: Callable[[int], None] | None) -> "Report":
+            return backtest(wanted, on_progress)
 
-def _close() -> None:
-    _here.pop("backtest")
-    _here.pop("house").close()
-
-
-def _run(wanted: "Wanted", show: Callable[[int], None] | None = None) -> "Report":
-    found: Report = _here["backtest"](wanted, show)
-    return found
-
-
-def _remember(path: str, bundles: _Bundles) -> None:
-    """In a worker, before its first range: what fails here could only break the pool, so nothing is opened yet."""
-    _here["arguments"] = (path, bundles)
-
-
-def _work(wanted: "Wanted") -> "Report | _Failure":
-    """One range in a worker. Our errors do not travel between processes as they are."""
-    try:
-        if "backtest" not in _here:
-            _open(*_here["arguments"])
-        return _run(wanted)
-    except LictorError as error:
-        return isinstance(error, StoreError), error.reason.value, error.message, error.remedy
-
-
-_Failure = tuple[bool, str, str, str]
-"""Whether the store failed, reason, message, remedy."""
-
-
-def _report(found: "Report | _Failure") -> "Report":
-    if not isinstance(found, tuple):
-        return found
-    store, reason, message, remedy = found
-    raise (StoreError if store else OperatorError)(Reason(reason), message, remedy=remedy)
-
-
-def _in_processes(
-    path: Path, bundles: _Bundles, wanted: "Wanted", size: int, jobs: int, show: Callable[[int], None]
-) -> "Report":
-    from dataclasses import replace
-
-    from lictor.service.backtest import merged
-
-    ranges = ranges_of(size, jobs)
-    reports: dict[int, Report] = {}
-    done = 0
-    context = multiprocessing.get_context("spawn")  # a fork would share the store's threads and files
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_remember, initargs=(str(path), bundles)) as pool:
-        waiting = {
-            pool.submit(_work, replace(wanted, start=start, stop=stop)): (index, stop - start)
-            for index, (start, stop) in enumerate(ranges)
-        }
-        try:
-            for future in as_completed(waiting):
-                index, length = waiting[future]
-                reports[index] = _report(future.result())
-                done += length
-                show(done)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return merged(reports[index] for index in range(len(ranges)))
-
-
-def ranges_of(size: int, jobs: int) -> list[tuple[int, int]]:
-    """Consecutive ranges of a log: several for each process, so that none waits long for the last."""
-    length = max(_SHORTEST_RANGE, -(-size // (jobs * _RANGES_A_JOB)))
-    return [(start, min(size, start + length)) for start in range(0, size, length)] or [(0, 0)]
+        yield work
 
 
 # -- words -----------------------------------------------------------------------------------------------------------
@@ -223,14 +175,23 @@ def report_data(found: "Report") -> dict[str, Any]:
         {**msgspec.to_builtins(one.sort), "looser": one.sort.looser, "count": one.count, "example": one.example}
         for one in found.groups
     ]
-    return {"counts": found.counts, "different": found.different, "groups": groups}
+    return {"counts": found.counts, "different": found.different, "suspect": found.suspect, "groups": groups}
 
 
-def show_report(out: Out, found: "Report") -> None:
-    """For people."""
+def show_report(out: Out, found: "Report", *, recorded: bool = False) -> None:
+    """For people.
+
+    Args:
+        recorded: whether only differences were counted, as they were recorded.
+    """
     for group in found.groups:
         _show_group(out, group)
+    if found.different:
+        out.line(out.dim("why one of them came out as it did: lictor policy explain REQUEST"))
     counts = found.counts
+    if recorded:
+        out.line(", ".join(f"{counts[kind]} {kind.replace('_', ' ')}" for kind in _FAILING[:3]))
+        return
     if counts["cannot_tell"]:
         out.line(
             out.dim("what cannot be told is not guessed: erased, or the new bundle asks for facts nobody recorded")

@@ -18,13 +18,12 @@ from lictor.model.reasons import Reason
 from lictor.pdp.decide import Pdp, decide
 from lictor.policy.rebase import rebase
 from lictor.policy.recorded import ANSWERS
-from lictor.ports import RecordStore
-from lictor.service.replay import Compile
-from lictor.service.traffic import Passed, Reader, Wanted, passed
+from lictor.service.traffic import Compile, Passed, Reader, Recorded, Wanted, passed
 
 Kind = Literal["newly_allowed", "newly_denied", "newly_held", "unchanged", "cannot_tell"]
 KINDS: Final[tuple[Kind, ...]] = ("newly_allowed", "newly_denied", "newly_held", "unchanged", "cannot_tell")
-_NEW: Final[dict[str, Kind]] = {"allow": "newly_allowed", "deny": "newly_denied", "needs_approval": "newly_held"}
+NEW: Final[dict[str, Kind]] = {"allow": "newly_allowed", "deny": "newly_denied", "needs_approval": "newly_held"}
+"""The kind of a difference, by what the new bundle answers."""
 _STRICT: Final = ("allow", "needs_approval", "deny")
 MAX_GROUPS: Final = 5_000
 """Kinds of difference told apart; what comes after them is counted together."""
@@ -52,6 +51,13 @@ class Sort(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether the new bundle asks for less."""
         return bool(self.now) and _STRICT.index(self.now) < _STRICT.index(self.was)
 
+    @property
+    def suspect(self) -> bool:
+        """Whether nobody can say that it is not looser: it is, or it asks other people, or it was counted with others."""
+        if self.kind in {"unchanged", "cannot_tell"}:
+            return False
+        return self.looser or self.was == self.now
+
 
 class Group(msgspec.Struct, kw_only=True):
     """How many there are of one sort, and the first of them."""
@@ -72,11 +78,16 @@ class Report(msgspec.Struct, kw_only=True):
         """Answers that differ."""
         return sum(self.counts[kind] for kind in ("newly_allowed", "newly_denied", "newly_held"))
 
+    @property
+    def suspect(self) -> int:
+        """Answers of which nobody can say that the new bundle is not looser there."""
+        return sum(group.count for group in self.groups if group.sort.suspect)
+
 
 class Backtest:
     """Answers recorded requests with another bundle."""
 
-    def __init__(self, store: RecordStore, compile_bundle: Compile, pdp: Pdp, before: Pdp | None = None) -> None:
+    def __init__(self, store: Recorded, compile_bundle: Compile, pdp: Pdp, before: Pdp | None = None) -> None:
         """Of one log.
 
         Args:
@@ -148,7 +159,7 @@ def compared(agent: str, action: str, was: _Answer, now: _Answer) -> Sort:
         return Sort(kind="unchanged", agent=agent, action=action)
     other_people = was.outcome == now.outcome
     return Sort(
-        kind=_NEW[now.outcome],
+        kind=NEW[now.outcome],
         agent=agent,
         action=action,
         was=was.outcome,

@@ -5,7 +5,7 @@ If the process dies here, nothing is lost: it only reads.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 
@@ -17,11 +17,13 @@ from lictor.model.record import DecisionMade, ExecutionStarted, LogEntry, Reques
 from lictor.model.snapshot import Snapshot, snapshot_digest
 from lictor.pdp.decide import Pdp
 from lictor.policy.rebase import Basis, basis_of
-from lictor.ports import RecordStore, StoredEntry
+from lictor.ports import Payload, StoredEntry
 from lictor.service.authorize import rebuilt, received
-from lictor.service.replay import Compile
 
 _T = TypeVar("_T")
+
+Compile = Callable[[PolicyRevision, dict[str, bytes]], Pdp]
+"""Compile kept bundle files; raises OperatorError when they do not compile or are not of that revision."""
 
 LOOK_BACK: Final = 64
 """Entries before a range in which the request of its first decision is looked for: they are committed together."""
@@ -30,6 +32,26 @@ _MAX_WAITING: Final = 10_000
 
 _MAX_BUNDLES: Final = 8
 """Bundles kept compiled: a log goes through them in order, but gateways may overlap."""
+
+
+class Recorded(Protocol):
+    """What is read of a log: a part of `ports.RecordStore`, which a reader that can write nothing has as well."""
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[StoredEntry]:
+        """See `RecordStore.entries`."""
+        ...
+
+    def payload(self, request: RequestId) -> Payload | None:
+        """See `RecordStore.payload`."""
+        ...
+
+    def erased(self, task: TaskId) -> tuple[int, str] | None:
+        """See `RecordStore.erased`."""
+        ...
+
+    def bundle(self, revision: PolicyRevision) -> dict[str, bytes] | None:
+        """See `RecordStore.bundle`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +85,7 @@ class Facts:
 
 
 def passed(
-    store: RecordStore, wanted: Wanted, on_progress: Callable[[int], None] | None = None, *, started: bool = False
+    store: Recorded, wanted: Wanted, on_progress: Callable[[int], None] | None = None, *, started: bool = False
 ) -> Iterator[Passed]:
     """The decisions that are wanted, in order.
 
@@ -79,6 +101,8 @@ def passed(
     waiting: dict[RequestId, RequestReceived] = {}
     decided: dict[RequestId, Passed] = {}
     for entry in store.entries(max(0, wanted.start - LOOK_BACK), wanted.stop):
+        if on_progress is not None:
+            on_progress(entry.seq + 1)
         logged = _decoded(entry)
         record = logged.record
         if isinstance(record, RequestReceived):
@@ -93,8 +117,6 @@ def passed(
                     yield one
         elif isinstance(record, ExecutionStarted) and record.request in decided:
             yield decided.pop(record.request)
-        if on_progress is not None:
-            on_progress(entry.seq + 1)
 
 
 def _decoded(entry: StoredEntry) -> LogEntry:
@@ -117,19 +139,49 @@ def _about(wanted: Wanted, asked: RequestReceived | None) -> bool:
     return wanted.task in {None, asked.task} and wanted.agent in {None, asked.agent}
 
 
+class Bundles:
+    """Bundles by revision, compiled once each from what was kept of them; the newest few stay."""
+
+    def __init__(self, store: Recorded, compile_bundle: Compile) -> None:
+        self._store = store
+        self._compile = compile_bundle
+        self._pdps: dict[PolicyRevision, Pdp | str] = {}
+
+    def of(self, revision: PolicyRevision) -> Pdp | str:
+        """The bundle compiled; or, for people, why there is none."""
+        if revision not in self._pdps:
+            self._pdps[revision] = self._load(revision)
+            if len(self._pdps) > _MAX_BUNDLES:
+                self._pdps.pop(next(iter(self._pdps)))
+        return self._pdps[revision]
+
+    def _load(self, revision: PolicyRevision) -> Pdp | str:
+        files = self._store.bundle(revision)
+        if files is None:
+            return f"bundle {revision} was not kept"
+        try:
+            return self._compile(revision, files)
+        except LictorError as error:
+            return f"bundle {revision} does not compile any more: {error}"
+
+
 class Reader:
     """Reads the facts of decisions back. Bundles are compiled once each."""
 
-    def __init__(self, store: RecordStore, compile_bundle: Compile) -> None:
+    def __init__(self, store: Recorded, compile_bundle: Compile) -> None:
         self._store = store
-        self._compile = compile_bundle
-        self._pdps: dict[PolicyRevision, Pdp | None] = {}
+        self._bundles = Bundles(store, compile_bundle)
 
     def facts(self, one: Passed) -> Facts | str:
         """What a decision was made on; or why that is not known."""
         if one.asked is None:
             return "its request is not in the log"
-        payload = self._store.payload(one.decided.request)
+        try:
+            payload = self._store.payload(one.decided.request)
+        except StoreError as error:
+            if error.reason is not Reason.LOG_DAMAGED:
+                raise
+            return "what was sealed does not open"
         if payload is None:
             return "erased"
         request = rebuilt(one.asked, payload.arguments)
@@ -139,23 +191,7 @@ class Reader:
             snapshot = Snapshot.decode(payload.snapshot)
         except msgspec.MsgspecError:
             return "its facts are of another version"
-        pdp = self._pdp(one.decided.revision)
-        if pdp is None:
+        pdp = self._bundles.of(one.decided.revision)
+        if isinstance(pdp, str):
             return "its bundle was not kept, or does not compile any more"
         return Facts(request=request, snapshot=snapshot, basis=basis_of(pdp, request))
-
-    def _pdp(self, revision: PolicyRevision) -> Pdp | None:
-        if revision not in self._pdps:
-            self._pdps[revision] = self._load(revision)
-            if len(self._pdps) > _MAX_BUNDLES:
-                self._pdps.pop(next(iter(self._pdps)))
-        return self._pdps[revision]
-
-    def _load(self, revision: PolicyRevision) -> Pdp | None:
-        files = self._store.bundle(revision)
-        if files is None:
-            return None
-        try:
-            return self._compile(revision, files)
-        except LictorError:
-            return None

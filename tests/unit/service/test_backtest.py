@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 import bundles
-from lictor.cli.backtest import explained, ranges_of
+from lictor.cli.backtest import explained
+from lictor.cli.ranges import ranges_of
 from lictor.policy.compile import compile_files
 from lictor.ports import Payload
 from lictor.service import backtest
