@@ -27,14 +27,27 @@ async def post(url: str, body: bytes, headers: Mapping[str, str]) -> None:
     Raises:
         UpstreamError: the URL is not acceptable, nobody answered in time, or the answer was no 2xx.
     """
+    host = urlsplit(url).hostname
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.to_thread(post_now, url, body, headers)
+    except TimeoutError:
+        raise UpstreamError(Reason.UPSTREAM_TIMEOUT, f"{host} did not answer in time", effect_possible=False) from None
+
+
+def post_now(url: str, body: bytes, headers: Mapping[str, str]) -> None:
+    """Send it, on the caller's thread.
+
+    Raises:
+        UpstreamError: as `post`.
+    """
     parts = urlsplit(url)
     if parts.username or not parts.hostname or not (parts.scheme == "https" or _here(parts)):
         raise UpstreamError(
             Reason.UPSTREAM_INVALID, "the URL is neither https nor http on this machine", effect_possible=False
         )
     try:
-        async with asyncio.timeout(DEADLINE_S):
-            status = await asyncio.to_thread(_send, parts, body, headers, monotonic() + DEADLINE_S)
+        status = _send(parts, body, headers, monotonic() + DEADLINE_S)
     except TimeoutError:
         raise UpstreamError(
             Reason.UPSTREAM_TIMEOUT, f"{parts.hostname} did not answer in time", effect_possible=False
