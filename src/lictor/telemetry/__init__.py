@@ -1,0 +1,1 @@
+"""What others may look at while the gateway runs: figures for Prometheus, traces for OpenTelemetry. Decides and keeps nothing."""
