@@ -44,8 +44,12 @@ def wanted_of(args: argparse.Namespace, start: int = 0, stop: int | None = None)
     )
 
 
-def moment_of(text: str) -> int:
+def moment_of(text: str, now_ms: int | None = None) -> int:
     """Milliseconds since the epoch of `7d` (ago) or an ISO 8601 date or time; UTC unless it says otherwise.
+
+    Args:
+        text: what was written.
+        now_ms: what `ago` counts back from; None: now.
 
     Raises:
         CallerError: neither.
@@ -54,7 +58,7 @@ def moment_of(text: str) -> int:
 
     ago = _AGO.fullmatch(text)
     if ago is not None:
-        return SystemClock().now_ms() - int(ago[1]) * _UNIT_MS[ago[2]]
+        return (SystemClock().now_ms() if now_ms is None else now_ms) - int(ago[1]) * _UNIT_MS[ago[2]]
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

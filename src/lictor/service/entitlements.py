@@ -3,7 +3,7 @@
 If the process dies here, nothing is lost: it only reads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from lictor.model.ids import AgentId, TaskId
@@ -11,7 +11,7 @@ from lictor.pdp.decide import Pdp
 from lictor.policy.unused import Usage
 from lictor.ports import RecordStore
 from lictor.service.registry import entry_time, first_since
-from lictor.service.traffic import Wanted, passed
+from lictor.service.traffic import Passed, Wanted, passed
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,23 @@ def observed(store: RecordStore, pdp: Pdp, since_ms: int, on_progress: Callable[
     Raises:
         StoreError: an entry of the log cannot be read.
     """
+    found = passed(store, Wanted(since_ms=since_ms, start=first_since(store, since_ms)), on_progress)
+    usage = used(found, pdp, lambda task: _above(store, task))
+    first = next(iter(store.entries(0, 1)), None)
+    return Observed(usage, since_ms if first is None else max(since_ms, entry_time(first)))
+
+
+def used(found: Iterable[Passed], pdp: Pdp, above: Callable[[TaskId], tuple[AgentId, ...]]) -> dict[AgentId, Usage]:
+    """Count decisions that allowed, by agent.
+
+    Args:
+        found: decisions.
+        pdp: the bundle whose catalogue things are named by; a thing that it does not have is left out.
+        above: the agents of the tasks that a task was handed on by.
+    """
     usage: dict[AgentId, Usage] = {}
     chains: dict[TaskId, tuple[AgentId, ...]] = {}
-    for one in passed(store, Wanted(since_ms=since_ms, start=first_since(store, since_ms)), on_progress):
+    for one in found:
         if one.asked is None or one.decided.outcome != "allow":
             continue
         offering = pdp.offering(one.asked.kind, one.asked.server, one.asked.name)
@@ -47,13 +61,12 @@ def observed(store: RecordStore, pdp: Pdp, since_ms: int, on_progress: Callable[
             continue
         thing = (offering.entry.kind, str(offering.entry.server), offering.entry.name)
         if one.asked.task not in chains:
-            chains[one.asked.task] = _above(store, one.asked.task)
+            chains[one.asked.task] = above(one.asked.task)
         for agent in (one.asked.agent, *chains[one.asked.task]):
             mine = usage.setdefault(agent, Usage())
             mine.things[thing] = mine.things.get(thing, 0) + 1
             mine.permits.update(one.decided.policies)
-    first = next(iter(store.entries(0, 1)), None)
-    return Observed(usage, since_ms if first is None else max(since_ms, entry_time(first)))
+    return usage
 
 
 def _above(store: RecordStore, task: TaskId) -> tuple[AgentId, ...]:

@@ -1,0 +1,1 @@
+"""The report drawn: one document of plain blocks, as HTML and as Markdown. Refuses to count."""
