@@ -7,7 +7,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import approvals, both_ends, client, decisions, history, hop, hot, revocation, scrub, store
+from benchmarks import (
+    approvals,
+    both_ends,
+    client,
+    decisions,
+    history,
+    hop,
+    hot,
+    replay,
+    revocation,
+    scrub,
+    store,
+    verify,
+)
 from benchmarks.machine import describe, jitter, sync_us
 from benchmarks.stats import table
 
@@ -23,6 +36,8 @@ SECTIONS: dict[str, Callable[[int, float], tuple[str, dict[str, Any]]]] = {
     "history": history.run,
     "revocation": revocation.run,
     "approvals": approvals.run,
+    "replay": replay.run,
+    "verify": verify.run,
 }
 METHOD = """\
 Load comes from a second process on another core (hop on CPU 0, load and upstream on CPU 1), closed loop. All contenders are up at

@@ -143,7 +143,7 @@ def _stages(house: Any, gateway: Gateway, state: Any) -> dict[str, Callable[[], 
     definition = gateway.offers.definition(ActionKind.TOOL, ServerName("up"), TOOL)
     snapshot = gateway.authorize._gather(pdp, request, definition, None, {})
     decision = decide(pdp, request, snapshot)
-    batch = Batch(at_ms=snapshot.at_ms, records=(received(request), made(DecisionId("dec_x"), request, decision)))
+    batch = Batch(at_ms=snapshot.at_ms, records=(received(request), made(pdp, DecisionId("dec_x"), request, decision)))
     return {
         "seal arguments, action digest": seal,
         "gather facts": lambda: gateway.authorize._gather(pdp, request, definition, None, {}),

@@ -105,9 +105,13 @@ def _serve(line: socket.socket) -> None:
     import importlib
 
     from lictor.cli.main import COMMANDS
+    from lictor.pdp.engine import asking
+    from lictor.pdp.normalise import domains
 
     for module in ("lictor.app", *(f"lictor.cli.{name}" for name, _ in COMMANDS.values())):
         importlib.import_module(module)
+    domains.warm()
+    asking.chosen()
     gc.collect()
     gc.freeze()  # what is shared stays shared: no child looks through it
     while True:

@@ -5,7 +5,7 @@ What decides (policy, catalogue, registry) is the rest of the bundle. Every defa
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,8 +17,12 @@ from lictor.model.errors import OperatorError
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.previews.settings import PreviewAuthority, check_previews
+from lictor.records.cosign import WitnessKey
 from lictor.service.passkey_site import people_url
+from lictor.sinks.settings import SinkSettings, check_sinks
+from lictor.stores.cosigned import NAME as WITNESS_NAME
 from lictor.stores.private import check_ours
+from lictor.telemetry.settings import MetricsSettings, TelemetrySettings, check_telemetry
 
 
 class Listen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,12 +78,58 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             raise ValueError("`unseal` (and `seal`) belong to broker.key = 'command'")
 
 
+class RetentionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How long what was sealed beside the log can be read (docs/how-to/erase.md). Records themselves stay."""
+
+    payloads_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 0
+    """Days after the end of a task at which its sealing key is destroyed; 0: never, so that every decision replays."""
+
+
+class ShadowSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A second bundle that decides nothing: what it would have answered otherwise is recorded."""
+
+    bundle: str = ""
+    """Its folder, relative to the bundle; empty: none."""
+
+
+class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What others get to see of the log (docs/how-to/verify-the-log.md)."""
+
+    serve: bool = False
+    """Whether `lictor serve` answers anybody at `/log` with the checkpoint and hash tiles (C2SP tlog-tiles); no records."""
+    entries: bool = False
+    """Whether it answers there with the records, too: to operators only."""
+    witness_every_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 60
+    """Seconds between two submissions to a witness; what was rewritten since the last one goes unseen."""
+
+    def __post_init__(self) -> None:
+        """Refuse a contradiction."""
+        if self.entries and not self.serve:
+            raise ValueError("log.entries needs log.serve")
+
+
+class WitnessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One witness of the log (docs/how-to/witness.md)."""
+
+    key: str
+    """Its verifier key, `name+hash+key`, from whoever runs it."""
+    url: str = ""
+    """Its submission prefix; `/add-checkpoint` is added. https, or http on this machine."""
+    command: tuple[str, ...] = ()
+    """Instead of a URL: a second key of ours, in a KMS. The message on standard input, its Ed25519 signature in base64 on
+    standard output. No shell."""
+    ca_file: str = ""
+    """Certificates that its TLS is verified with instead of the system's; relative to the bundle."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All of `lictor.toml`."""
 
     listen: Listen = Listen()
     bundle: BundleSettings = BundleSettings()
     broker: BrokerSettings = BrokerSettings()
+    retention: RetentionSettings = RetentionSettings()
+    shadow: ShadowSettings = ShadowSettings()
     state: str = ".lictor"
     """Folder of log, keys and locks, relative to the bundle."""
     log_name: str = "lictor.local/log"
@@ -100,8 +150,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How people sign in at the console, besides enrolled secrets."""
     notify: dict[str, NotifySettings] = {}
     """Who is told that something waits for people (docs/how-to/notify.md)."""
+    log: LogSettings = LogSettings()
+    witness: dict[str, WitnessSettings] = {}
+    """Who cosigns that the log only grows."""
+    sinks: dict[str, SinkSettings] = {}
+    """Where the log is sent, besides being kept here (docs/how-to/export.md)."""
     previews: dict[str, PreviewAuthority] = {}
     """What the gateway itself may read to show people effects (docs/how-to/previews.md)."""
+    metrics: MetricsSettings = MetricsSettings()
+    """Figures for Prometheus (docs/how-to/observe.md)."""
+    telemetry: TelemetrySettings = TelemetrySettings()
+    """Traces for OpenTelemetry."""
 
     @property
     def public_url(self) -> str:
@@ -147,6 +206,10 @@ def load_settings(text: str, where: str = "lictor.toml") -> Settings:
     check_oauth(settings.oauth, settings.sign_in, settings.listen.tls, settings.issuers, where)
     check_previews(settings.previews, where)
     check_notify(settings.notify, where)
+    check_telemetry(settings.metrics, settings.telemetry, where)
+    check_sinks(settings.sinks, where)
+    for name, witness in settings.witness.items():
+        _check_witness(name, witness, where)
     _check_url(settings, where)
     return settings
 
@@ -183,6 +246,18 @@ def _check_server(name: str, server: ServerSettings, where: str) -> None:
             f"server {name!r}: env and cwd belong to a command",
             where=f"{where} [servers.{name}]",
         )
+
+
+def _check_witness(name: str, witness: WitnessSettings, where: str) -> None:
+    place = f"{where} [witness.{name[:80]}]"
+    if bool(witness.url) is bool(witness.command):
+        raise OperatorError(Reason.CONFIG_REFUSED, "a witness has either a url or a command", where=place)
+    if WITNESS_NAME.fullmatch(name) is None:
+        raise OperatorError(Reason.CONFIG_REFUSED, "a witness is named with a-z, 0-9, - and _", where=place)
+    try:
+        WitnessKey.parse(witness.key)
+    except OperatorError as error:
+        raise OperatorError(error.reason, error.message, remedy=error.remedy, where=place) from None
 
 
 def _check_url(settings: Settings, where: str) -> None:

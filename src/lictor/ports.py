@@ -1,7 +1,8 @@
 """What the inside asks of the outside. A docstring is the contract; `tests/contract` tests it on every back end."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import msgspec
 
@@ -9,11 +10,13 @@ from lictor.model.action import ActionRequest
 from lictor.model.approval import Allowance, Hold, Passkey
 from lictor.model.catalog import CatalogEntry
 from lictor.model.containment import Containment
+from lictor.model.decision import Decision
 from lictor.model.history import Member, Origin, Total
 from lictor.model.ids import (
     ActionDigest,
     AgentId,
     AllowanceId,
+    DecisionId,
     ExecutionId,
     HoldId,
     HumanId,
@@ -27,7 +30,7 @@ from lictor.model.lease import Credential, Lease
 from lictor.model.preview import Preview
 from lictor.model.record import ExecutionStarted, Record
 from lictor.model.secret import Secret
-from lictor.model.task import TaskState
+from lictor.model.task import Task, TaskState
 
 
 class Clock(Protocol):
@@ -325,6 +328,28 @@ class RecordStore(Protocol):
         """The sealed payload of a request; None when it never existed or was erased."""
         ...
 
+    def erased(self, task: TaskId) -> tuple[int, str] | None:
+        """When (milliseconds since the epoch) and by whom a task's sealing key was destroyed; None: it was not."""
+        ...
+
+    def sealed(self, after: str = "", limit: int = 200) -> Sequence[TaskId]:
+        """Tasks that have a sealing key, by id, behind a given one.
+
+        Some may never have been opened: a refused request named them.
+        """
+        ...
+
+    def scrub(self) -> bool:
+        """See to it that no copy of an erased key is left in what the store has written. Idempotent, from any thread.
+
+        Returns:
+            Whether that is so now; False: somebody reads an older state, try again later.
+
+        Raises:
+            StoreError: `cannot_record`: it is not known.
+        """
+        ...
+
     def fresh_key(self) -> bytes:
         """A sealing key for a task that is about to be opened (`Batch.key`)."""
         ...
@@ -411,6 +436,107 @@ class Probe(Protocol):
 
         Raises:
             StoreError: the store cannot be read, or is not the one that was opened.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ask no more. Idempotent; does not wait for a read that hangs."""
+        ...
+
+
+class Watched(Protocol):
+    """Something that is looked at from the `with` to its end. Entering and leaving raise nothing of their own."""
+
+    def __enter__(self) -> Self:
+        """It begins."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """It is over; an error is looked at and passes on."""
+        ...
+
+    def answered(self, result: bytes | None, error: Mapping[str, Any] | None) -> None:
+        """What came of it: a JSON-RPC result's text or an error object. Of the text no more than `isError` is looked at."""
+        ...
+
+    def meta(self, passed: dict[str, Any]) -> dict[str, Any]:
+        """What of `_meta` travels on with it: `passed`, or that with a trace context of ours in the client's place."""
+        ...
+
+
+class Watch(Protocol):
+    """Looks on while actions go by: counts, times, traces. It decides nothing and changes nothing of an action.
+
+    No method raises, waits, or keeps what it is shown: arguments and results never leave the process by this way.
+    """
+
+    def call(self, method: str, meta: object, *, task: Task, version: str) -> Watched:
+        """A client's request, from when it was read to its answer.
+
+        Args:
+            method: JSON-RPC; the client's own word.
+            meta: its `params._meta`, if any; not believed.
+            task: whose authority it uses.
+            version: of the protocol.
+        """
+        ...
+
+    def decided(
+        self, request: ActionRequest, decision: DecisionId, answer: Decision, *, decide_s: float, record_s: float
+    ) -> None:
+        """An action was decided, and that is durable now. Seconds: of the decision, of the commit, which has just ended."""
+        ...
+
+    def unrecorded(self) -> None:
+        """A decision could not be recorded."""
+        ...
+
+    def waiting(self, hold: Hold) -> Watched:
+        """People are waited for while the client's call stays open."""
+        ...
+
+    def sending(self, method: str, request: ActionRequest) -> Watched:
+        """A granted action on its way to its server and back."""
+        ...
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How much there is of what the log leads to, at one moment."""
+
+    entries: int
+    tasks_open: int
+    """Neither closed nor past their time."""
+    holds_open: int
+    """People have not answered, and still can."""
+    executions_open: int
+    executions_indeterminate: int
+    """Nobody has found out yet what became of them."""
+    leases_live: int
+    """Credentials that may exist: asked for, given, or being revoked."""
+    leases_kept: int
+    """Of these: those whose revocation was tried in vain."""
+    containments: Mapping[str, int]
+    """In force, by restriction."""
+
+
+class Follower(Protocol):
+    """Reads a log from beside it: whoever counts keeps nobody who decides waiting."""
+
+    async def since(self, seq: int, limit: int) -> Sequence[bytes]:
+        """The data of entries from `seq` on, in order, at most so many; also those that other processes wrote.
+
+        Raises:
+            StoreError: the log cannot be read. It may also never return: whoever asks has a deadline of their own.
+        """
+        ...
+
+    async def counts(self, now_ms: int, longest_task_ms: int) -> Counts:
+        """How much there is now; tasks that were opened longer ago than the longest may live are not looked at.
+
+        Raises:
+            StoreError: as `since`.
         """
         ...
 

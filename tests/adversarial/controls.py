@@ -29,6 +29,7 @@ from lictor.records.verify import FindingKind, Report
 from lictor.service.authorize import Authorize
 from lictor.service.delegate import Delegate
 from lictor.service.offers import Offers
+from lictor.sinks import encode
 
 _DECIDE = importlib.import_module("lictor.pdp.decide")
 _SELECT = importlib.import_module("lictor.pdp.normalise.select")
@@ -233,6 +234,17 @@ def rebinding_ignored() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def text_as_it_is() -> Iterator[None]:
+    """LOGI: what is written to sinks is JSON, and its texts stand in it as they came."""
+
+    def careless(value: Any) -> bytes:
+        return json.dumps(value, ensure_ascii=False).encode()
+
+    with patch.object(encode, "ascii_json", careless):
+        yield
+
+
 BY_CLASS: dict[str, Broken] = {
     "OAUT": rebinding_ignored,
     "IDEN": signatures_unchecked,
@@ -251,6 +263,7 @@ BY_CLASS: dict[str, Broken] = {
     "PATH": paths_as_text,
     "POLE": engine_errors_ignored,
     "FAIL": records_optional,
+    "LOGI": text_as_it_is,
     "AUDT": checkpoints_ignored,
 }
 

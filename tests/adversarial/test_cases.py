@@ -12,11 +12,11 @@ LATER = Path(__file__).with_name("later.txt")
 NOW = frozenset(
     {
         *("JSON", "MCPH", "TOOL", "APRV", "BIND", "NUMB", "PATH", "URLS", "SQLQ", "CMD"),
-        *("POLE", "HIST", "DELG", "BEHV", "FAIL", "AUDT", "IDEN", "OAUT"),
+        *("POLE", "HIST", "DELG", "BEHV", "FAIL", "AUDT", "LOGI", "IDEN", "OAUT"),
     }
 )
 """Classes of this milestone: a case of them is on the list only for machinery that is not built yet, each with its reason."""
-MAX_LATER_NOW = 6
+MAX_LATER_NOW = 4
 """How many of them are on it. Lower it when one comes off."""
 
 

@@ -112,6 +112,7 @@ _NOT_RECORDED = frozenset(
         Reason.BAD_ORIGIN,
         Reason.STATE_UNCONFIRMED,
         Reason.CLOCK_UNSOUND,
+        Reason.SINK_BEHIND,
     }
 )
 """Answers behind which there is no record: nothing could be written, nothing was decided, or nobody known asked."""

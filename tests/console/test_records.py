@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.rooms_world import APPROVER, Browser, console_of, text_of, visitor, world
-from lictor.console.records_proof import FORMAT, RUN, Runs
 from lictor.console.records_tail import REACH, Tail, mark_of
 from lictor.console.records_verify import Verification
 from lictor.console.records_view import LOOKED, page_of
@@ -23,6 +22,8 @@ from lictor.model.record import BundleActivated, DecisionMade, PartyRefused, Sig
 from lictor.ports import Batch, StoredEntry
 from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint, sign_checkpoint
 from lictor.records.merkle import FrontierBuilder, inclusion_proof, leaf_hash, nodes_of, verify_inclusion
+from lictor.records.proof import FORMAT
+from lictor.service.proofs import RUN, Runs
 from lictor.stores.memory import MemoryStore
 from lictor.stores.sqlite import SqliteStore
 from lictor.testing.clock import ManualClock

@@ -13,7 +13,7 @@ from lictor.model.containment import Containment, Restriction, Scope
 from lictor.model.contract import Binding, Clause, Contract, ContractSource
 from lictor.model.ids import AgentId, TaskId
 from lictor.model.limits import Limits
-from lictor.model.record import ContainmentLaid
+from lictor.model.record import ContainmentLaid, PayloadsErased, TaskClosed
 from lictor.model.task import Budget
 from lictor.ports import Batch
 from lictor.service.delegate import Delegate
@@ -205,3 +205,18 @@ def bench_agents() -> str:
     return bundles.FILES["agents.toml"].replace(
         'groups = ["coders"]\n', 'groups = ["coders"]\ndelegates_to = ["guest"]\n'
     )
+
+
+async def test_an_erased_task_says_so() -> None:
+    """Who erased it and when; its steps stay, its data is not drawn."""
+    told = await fresh()
+    store = told.made.house.store
+    before = moments(await told.browser.get(f"/tasks/{told.task}"))
+    now = told.made.house.clock.now_ms()
+    gone = PayloadsErased(task=told.task, by=HOSTILE)
+    await store.commit(Batch(at_ms=now, records=(TaskClosed(task=told.task, by="test"), gone)))
+    page = await told.browser.get(f"/tasks/{told.task}")
+    assert "What it carried was erased by" in page.text
+    assert "were erased" in page.text
+    assert "<script>alert" not in page.html
+    assert len(moments(page)) == len(before)

@@ -16,12 +16,23 @@ from lictor.api.settings import OAuth, SignIn, Tls
 from lictor.channels.settings import NotifySettings
 from lictor.cli.main import COMMANDS
 from lictor.cli.output import Exit
-from lictor.config import BrokerSettings, Listen, ServerSettings, Settings
+from lictor.config import (
+    BrokerSettings,
+    Listen,
+    LogSettings,
+    RetentionSettings,
+    ServerSettings,
+    Settings,
+    ShadowSettings,
+    WitnessSettings,
+)
 from lictor.identity.settings import IssuerSettings
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import Record
 from lictor.records.verify import FindingKind
+from lictor.sinks.settings import SinkSettings
+from lictor.telemetry.settings import MetricsSettings, TelemetrySettings
 
 ROOT = Path(__file__).parents[2]
 SOURCES = {path: path.read_text("utf-8") for path in sorted((ROOT / "src").rglob("*.py"))}
@@ -87,12 +98,19 @@ STRUCTS = [
     ("## Top level", Settings),
     ("## `[listen]`", Listen),
     ("## `[broker]`", BrokerSettings),
+    ("## `[retention]`", RetentionSettings),
+    ("## `[shadow]`", ShadowSettings),
+    ("## `[log]`", LogSettings),
+    ("## `[witness.NAME]`", WitnessSettings),
     ("## `[servers.NAME]`", ServerSettings),
     ("## `[issuers.NAME]`", IssuerSettings),
     ("## `[listen.tls]`", Tls),
     ("## `[oauth]`", OAuth),
     ("## `[sign_in]`", SignIn),
     ("## `[notify.NAME]`", NotifySettings),
+    ("## `[sinks.NAME]`", SinkSettings),
+    ("## `[metrics]`", MetricsSettings),
+    ("## `[telemetry]`", TelemetrySettings),
     ("## `[limits]`", Limits),
 ]
 
@@ -106,7 +124,12 @@ def test_every_setting_has_its_row(heading: str, struct: type[msgspec.Struct]) -
 @pytest.mark.parametrize(("heading", "struct"), STRUCTS)
 def test_documented_defaults_are_the_real_ones(heading: str, struct: type[msgspec.Struct]) -> None:
     """The default column says what the code says."""
-    needed = {IssuerSettings: {"kind": "oidc", "url": ""}, NotifySettings: {"kind": "slack", "secret": ""}}
+    needed = {
+        IssuerSettings: {"kind": "oidc", "url": ""},
+        NotifySettings: {"kind": "slack", "secret": ""},
+        SinkSettings: {"kind": "file"},
+        WitnessSettings: {"key": ""},
+    }
     empty = msgspec.convert(needed.get(struct, {}), struct)
     wrong = []
     for name, default, *_ in rows(section(page("settings.md"), heading)):

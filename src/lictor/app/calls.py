@@ -16,7 +16,7 @@ from lictor.pep.mcp.gateway import Gateway
 from lictor.pep.mcp.holding import Holding
 from lictor.pep.mcp.naming import Naming
 from lictor.pep.mcp.state import StateSeal
-from lictor.ports import Files, Previewer
+from lictor.ports import Files, Previewer, Watch
 from lictor.service.authorize import Authorize
 from lictor.service.execute import Execute
 from lictor.service.gate import Gate
@@ -24,6 +24,7 @@ from lictor.service.guard import Guard
 from lictor.service.offers import Offers
 from lictor.service.outcomes import Outcomes
 from lictor.service.revoke import Revoke
+from lictor.service.unwatched import UNWATCHED
 from lictor.stores.clock import SystemClock, read_mark
 
 CALM_S = 0.5
@@ -57,6 +58,7 @@ def calls_of(
     *,
     previewer: Previewer | None = None,
     on_held: Callable[[Hold], None] | None = None,
+    watch: Watch = UNWATCHED,
 ) -> Calls:
     """The use cases of a house's actions, in the name of this process."""
     guard, outcomes = guard_of(house), Outcomes(store=house.store, clock=house.clock)
@@ -72,6 +74,7 @@ def calls_of(
         previewer=previewer,
         on_held=on_held,
         outcomes=outcomes,
+        watch=watch,
     )
     return Calls(
         outcomes=outcomes,
@@ -99,7 +102,15 @@ def guard_of(house: House) -> Guard:
     return guard
 
 
-def gateway_of(house: House, calls: Calls, lending: Lending, connections: Connections, naming: Naming) -> Gateway:
+def gateway_of(
+    house: House,
+    calls: Calls,
+    lending: Lending,
+    connections: Connections,
+    naming: Naming,
+    *,
+    watch: Watch = UNWATCHED,
+) -> Gateway:
     """The enforcement point for MCP."""
     leaks = lending.leaks
     return Gateway(
@@ -122,6 +133,7 @@ def gateway_of(house: House, calls: Calls, lending: Lending, connections: Connec
         guard=calls.guard.check,
         ended=calls.gate.ended,
         check_sent=leaks.check_sent,
+        watch=watch,
     )
 
 

@@ -27,6 +27,7 @@ from lictor.service.approve import Answer
 from lictor.service.contain import Contain
 from lictor.service.contract import Contracts
 from lictor.service.delegate import Delegate
+from lictor.service.erase import Erase
 from lictor.service.opening import Open
 from lictor.service.override import Override
 from lictor.service.policy import PolicyInForce
@@ -61,6 +62,7 @@ class House:
     delegate: Delegate
     contain: Contain
     contracts: Contracts
+    erase: Erase
     signals: Signals
     answer: Answer
     override: Override

@@ -10,13 +10,17 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lictor.app.calls import OpenFiles, calls_of, gateway_of, revoke_of
+from lictor.app.cosigning import cosigning_of
 from lictor.app.house import House
 from lictor.app.lending import Lending, Parts
 from lictor.app.lines import Reach
 from lictor.app.notifying import notifier_of
+from lictor.app.observing import Observing
 from lictor.app.previewing import Looking, previews_of
 from lictor.app.servers import ConnectServer, HttpPool, connect_server
-from lictor.app.upkeep import Reload, Sweep, to_the_end
+from lictor.app.shadow import Shadowed
+from lictor.app.sinking import Sinks
+from lictor.app.upkeep import Reload, Retain, Sweep, to_the_end
 from lictor.attributes.files import HostFiles
 from lictor.config import ServerSettings
 from lictor.model.approval import Hold
@@ -61,11 +65,16 @@ class Runtime:
             house, self.files, self.looking, lambda: self.lending.safe, lambda: self.lending.managed
         )
         house.override.previewer = self.previews
-        self.calls = calls_of(house, self.instance.id, self.files, previewer=self.previews, on_held=self._held)
+        self.observing = Observing(house, servers)
+        watch = self.observing.watch
+        self.calls = calls_of(
+            house, self.instance.id, self.files, previewer=self.previews, on_held=self._held, watch=watch
+        )
         self.guard = self.calls.guard
         self.pool = HttpPool()
         self.lending = self._lending(self._reach(connect))
         self.notifier = notifier_of(house, self.lending.safe)
+        self.sinks = Sinks(house, lambda: self.lending.safe)
         self.connections = Connections(
             {name: self.lending.server(name, server) for name, server in servers.items()},
             limit=house.settings.connections,
@@ -73,10 +82,14 @@ class Runtime:
         self.lending.on_ended = self._let_go
         self.looking.connections = self.connections
         naming = Naming(list(servers), prefixed=prefixed)
-        self.gateway = gateway_of(house, self.calls, self.lending, self.connections, naming)
+        self.gateway = gateway_of(house, self.calls, self.lending, self.connections, naming, watch=watch)
+        self.gateway.guard = self._may_act
         self.revoke = revoke_of(house, self.guard, self.gateway, self.lending)
         self.reload = Reload(house=house)
         self.sweep = Sweep(house=house, connections=self.connections, guard=self.guard)
+        self.retain = Retain(house=house, guard=self.guard, days=house.settings.retention.payloads_days)
+        self.shadowed = Shadowed(house=house, guard=self.guard)
+        self.cosigning = cosigning_of(house)
         self._jobs: set[asyncio.Future[None]] = set()
         self.ending = False
         """Whether somebody has asked the process to end: what never ends by itself ends now."""
@@ -91,7 +104,7 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """Whether decisions can be recorded, the newest state is known and the clock is believed."""
-        return self.calls.authorize.recording and self.guard.sound
+        return self.calls.authorize.recording and self.guard.sound and self.sinks.keep_up
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Runtime"]:
@@ -103,8 +116,10 @@ class Runtime:
         self.guard.arm()
         await self._look_first()
         await self.lending.start(self.servers)
-        loops = (self.reload.run(), self.sweep.run(), self.revoke.run(), self.lending.run(), self.notifier.run())
+        loops = [self.reload.run(), self.sweep.run(), self.revoke.run(), self.lending.run(), self.notifier.run()]
+        loops += [self.retain.run(), self.shadowed.run(), self.cosigning.run()]
         jobs = [asyncio.create_task(loop) for loop in loops]
+        self.sinks.start()
         try:
             yield self
         finally:
@@ -135,6 +150,11 @@ class Runtime:
             return await connect(name, server, self.house.settings.limits, self.pool, **line)
 
         return reach
+
+    def _may_act(self) -> None:
+        """Nothing begins without the newest state, or while a sink that must keep up does not."""
+        self.guard.check()
+        self.sinks.check()
 
     def _held(self, hold: Hold) -> None:
         """Somebody has to answer: tell those who can."""
@@ -167,6 +187,9 @@ class Runtime:
             left = await asyncio.wait_for(self.calls.outcomes.drain(), DRAIN_WITHIN_S)
             if left:
                 self.house.say(f"{len(left)} outcomes could not be recorded; the next start marks them indeterminate")
+        await self.observing.close()
+        await self.cosigning.finish()
+        await self.sinks.close(answers=self.guard.fresh)
         self.instance.close()
         self.sweep.keep()
         self.house.close()

@@ -15,7 +15,9 @@ from lictor.model.errors import LictorError
 from lictor.model.ids import TaskId
 from lictor.model.task import TaskStatus
 from lictor.pep.mcp.connections import Connections
+from lictor.service.erase import scrubbed
 from lictor.service.guard import Guard
+from lictor.service.retention import Retention
 from lictor.stores.clock import write_mark
 
 RELOAD_EVERY_S = 1.0
@@ -24,6 +26,8 @@ RETRY_EVERY_S = 10.0
 SWEEP_EVERY_S = 2.0
 POLL_S = 0.02
 """How late it is noticed that the newest state was confirmed."""
+RETAIN_EVERY_S = 600.0
+"""Payloads are kept for days: some minutes more make no difference."""
 KEEP_TIME_MS = 30_000
 """The latest time is kept so often: a disk that sleeps is woken no oftener."""
 
@@ -90,17 +94,7 @@ class Sweep:
         self._keep_checkpoint()
 
     async def _confirmed(self) -> bool:
-        """Wait until the newest state is confirmed once more: a store that hangs would hang the event loop.
-
-        That it answered a second ago says too little: what hangs since then keeps everything else here waiting for it.
-        """
-        age = self.guard.age_s
-        while self.guard.fresh:
-            await asyncio.sleep(POLL_S)
-            if self.guard.age_s <= age:
-                return True
-            age = self.guard.age_s
-        return False
+        return await confirmed_again(self.guard)
 
     async def _once(self) -> None:
         now = self.house.clock.now_ms()
@@ -126,6 +120,59 @@ class Sweep:
         self._kept_ms = self.guard.mark_ms
         with contextlib.suppress(OSError):
             write_mark(self.house.state, self._kept_ms)
+
+
+@dataclass(slots=True, kw_only=True)
+class Retain:
+    """Erases payloads that are older than the settings say, and pays what erasures owe: no old page keeps a key.
+
+    Args:
+        days: that payloads are kept; 0: for ever.
+    """
+
+    house: House
+    guard: Guard
+    days: int
+    every_s: float = SWEEP_EVERY_S
+    pause_s: float = RETAIN_EVERY_S
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        said = ""
+        # The guard's time, not the wall's: what a glitch of the clock makes look old is not erased.
+        retention = Retention(store=self.house.store, clock=self.guard, days=self.days) if self.days else None
+        while True:
+            pause = self.every_s
+            try:
+                if await confirmed_again(self.guard) and self.guard.sound and await self._once(retention):
+                    pause = self.pause_s
+                said = ""
+            except Exception as error:  # noqa: BLE001 - what is due tomorrow must still be erased
+                text = f"{type(error).__name__}: {error}"
+                if text != said:
+                    self.house.say(f"payloads could not be erased, and it is tried again: {text}")
+                said, pause = text, self.pause_s
+            await asyncio.sleep(pause)
+
+    async def _once(self, retention: Retention | None) -> bool:
+        """Some work; whether there is none left for now."""
+        if retention is not None and not await retention.step():
+            return False
+        return await scrubbed(self.house.store)
+
+
+async def confirmed_again(guard: Guard) -> bool:
+    """Wait until the newest state is confirmed once more: a store that hangs would hang the event loop.
+
+    That it answered a second ago says too little: what hangs since then keeps everything else here waiting for it.
+    """
+    age = guard.age_s
+    while guard.fresh:
+        await asyncio.sleep(POLL_S)
+        if guard.age_s <= age:
+            return True
+        age = guard.age_s
+    return False
 
 
 async def to_the_end(work: Coroutine[Any, Any, None]) -> None:

@@ -7,6 +7,7 @@ from lictor.service.approve import Answer
 from lictor.service.contain import Contain
 from lictor.service.contract import Contracts
 from lictor.service.delegate import Delegate
+from lictor.service.erase import Erase
 from lictor.service.opening import Open
 from lictor.service.override import Override
 from lictor.service.prospect import Prospects
@@ -32,6 +33,7 @@ def use_cases(parts: dict[str, Any]) -> dict[str, Any]:
         "delegate": Delegate(**parts),
         "contain": Contain(**naming),
         "contracts": Contracts(**recording),
+        "erase": Erase(**recording),
         "signals": Signals(**naming, policy=parts["policy"]),
         "second_person": SecondPerson(**recording),
     }

@@ -8,10 +8,12 @@ from lictor.api.access import AccessParts, access_routes
 from lictor.api.access_door import DoorParts, TaskDoor
 from lictor.api.caller import Callers
 from lictor.api.containment import containment_routes
+from lictor.api.log import PREFIX as LOG
 from lictor.api.table import table
 from lictor.api.tasks import Desk
 from lictor.api.web import Door, Route, api_app, serves
 from lictor.app.house import House
+from lictor.app.logged import log_rows
 from lictor.app.runtime import Runtime
 from lictor.console.web import Console, console_app
 from lictor.identity.webauthn import WebAuthn
@@ -20,6 +22,7 @@ from lictor.policy.invariants import FILE as INVARIANTS
 from lictor.service.alarm import Alarm
 from lictor.service.passkey_site import site_of
 from lictor.service.passkeys import Passkeys
+from lictor.stores.cosigned import read_cosigned
 from lictor.stores.keys import LOG_FILE
 from lictor.stores.sqlite import SqliteStore
 
@@ -27,13 +30,15 @@ from lictor.stores.sqlite import SqliteStore
 def http_app(runtime: Runtime) -> Any:
     """One ASGI application: the MCP endpoint at `/mcp`, the control plane below `/v1`, the console everywhere else."""
     mcp, console, control = mcp_endpoint(runtime), console_of(runtime), control_plane(runtime)
+    shows_log = runtime.house.settings.log.serve
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"] if scope["type"] == "http" else ""
-        inner = mcp if path == "/mcp" else control if serves(path) else console
+        below_log = shows_log and path.startswith(LOG)
+        inner = mcp if path == "/mcp" else control if below_log or serves(path) else console
         await inner(scope, receive, send)
 
-    return app
+    return runtime.observing.carrying(app)
 
 
 def mcp_endpoint(runtime: Runtime) -> Any:
@@ -79,6 +84,7 @@ def console_of(runtime: Runtime) -> Any:
             open_log=lambda: SqliteStore.open_unverified(house.state / LOG_FILE),
             verifier_key=house.keys.verifier_key(settings.log_name),
             anchor=house.keys.read_anchor,
+            cosigned=lambda: read_cosigned(house.state).values(),
             invariants=lambda: _invariants(house),
             ending=lambda: runtime.ending,
             defect=lambda error: house.say(f"defect in the console: {type(error).__name__}: {error}"),
@@ -135,6 +141,7 @@ def control_plane(runtime: Runtime) -> Any:
         more=[
             *containment_routes(house.contain, lambda: house.policy.current().agents, house.store),
             *_access(runtime),
+            *log_rows(house),
         ],
     )
     return api_app(door, [*rows, *doors.routes()])

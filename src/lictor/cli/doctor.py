@@ -25,6 +25,10 @@ NEEDED_STACK: int = 8 * 1024 * 1024
 """The engine skips policies it cannot evaluate on a small stack (facts S4); the self-test proves that we deny there."""
 
 
+LATE_WITNESS: int = 10
+"""A witness that has missed so many rounds is told of."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One finding. `state`: ok, warn, bad."""
@@ -114,6 +118,9 @@ def _bundle(given: str | None) -> list[Check]:
         opened = house.store.open_executions()
         pending = [lease for lease in house.store.leases() if lease.status is LeaseStatus.REVOKING]
         checks += _credentials(house)
+        checks += _sinks(house)
+        checks += _witnesses(house)
+        checks += _guarded("telemetry", lambda: _telemetry(house))
         state, origin = house.state, house.settings.log_name
         servers = house.settings.servers
         issuers = {name: issuer.url for name, issuer in house.settings.issuers.items()}
@@ -140,6 +147,17 @@ def _bundle(given: str | None) -> list[Check]:
     return checks
 
 
+def _telemetry(house: "House") -> list[Check]:
+    """Whether figures and traces would start, where they are asked for."""
+    from lictor.app.observing import check_observing
+
+    metrics, traces = house.settings.metrics.listen, house.settings.telemetry.otlp
+    check_observing(house.settings, os.environ)
+    found = [f"figures at {metrics}"] if metrics else []
+    found += [f"traces to {traces}"] if traces else []
+    return [Check(name="telemetry", state="ok", text=", ".join(found))] if found else []
+
+
 def _plain(name: str, url: str) -> Check:
     """Only loopback is accepted without TLS, so it is somebody's experiment; `lictor dev-issuer` asks for no password."""
     text = f"{name} at {url} is a development issuer: who it vouches for is whoever asked it"
@@ -164,6 +182,55 @@ def _credentials(house: "House") -> list[Check]:
     if house.policy.current().credentials:
         count = len(sealed(house.state, house.settings.broker).values())
         checks.append(Check(name="safe", state="ok", text=f"it opens; secrets: {count}"))
+    return checks
+
+
+def _witnesses(house: "House") -> list[Check]:
+    """How far each witness is behind; what it has contradicted is in the log."""
+    from lictor.cli.exported import statements
+    from lictor.cli.output import moment
+    from lictor.records.checkpoint import VerifierKey
+    from lictor.records.cosign import WitnessKey
+    from lictor.stores.cosigned import read_cosigned
+
+    checks = []
+    kept, key = read_cosigned(house.state), VerifierKey.parse(house.keys.verifier_key(house.settings.log_name))
+    late_ms = LATE_WITNESS * house.settings.log.witness_every_s * 1_000
+    for name, settings in house.settings.witness.items():
+        said = statements([kept[name]] if name in kept else [], key, [WitnessKey.parse(settings.key)])
+        if said.findings:
+            text = f"{name}: {said.findings[0]['message']}"
+            checks.append(Check(name="witness", state="warn", text=text, remedy="lictor serve submits to it"))
+            continue
+        size, at = said.said[0]["size"], said.said[0]["at"]
+        behind = house.store.size() - size
+        late = behind > 0 and house.clock.now_ms() - at > late_ms
+        text = f"{name}: cosigned {size} records at {moment(at)}, {behind} behind"
+        checks.append(
+            Check(
+                name="witness",
+                state="warn" if late else "ok",
+                text=text,
+                remedy="docs/how-to/witness.md" if late else "",
+            )
+        )
+    return checks
+
+
+def _sinks(house: "House") -> list[Check]:
+    """How far each place outside is that the log is sent to."""
+    from lictor.app.sinking import kept_lag
+
+    checks = []
+    for name in house.settings.sinks:
+        try:
+            behind = kept_lag(house, name)
+        except LictorError as error:
+            checks.append(Check(name="sink", state="bad", text=f"{name}: {error.message}", remedy=error.remedy))
+            continue
+        text = f"{name}: {behind} records wait for it" if behind else f"{name}: it has taken everything"
+        remedy = "a running gateway sends them; what it says on standard error tells why not" if behind else ""
+        checks.append(Check(name="sink", state="warn" if behind else "ok", text=text, remedy=remedy))
     return checks
 
 

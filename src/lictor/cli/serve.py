@@ -42,11 +42,12 @@ def _quick_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def _serve(args: argparse.Namespace) -> int:
     from lictor.app import Runtime, bundle_path, open_house, servers_of, warn
     from lictor.app.listen import http_server
+    from lictor.app.metrics import metrics_served
 
     house = await open_house(bundle_path(args.bundle))
     servers = servers_of(house.settings, args.only)
     runtime = Runtime(house, servers, prefixed=True)
-    async with runtime.running():
+    async with runtime.running(), metrics_served(runtime):
         settings = house.settings
         warn(f"MCP endpoint  {settings.audience}  ({', '.join(servers)})")
         warn(f"approvals     {settings.people_url}/")

@@ -12,13 +12,13 @@ from typing import Final
 from starlette.responses import Response
 
 from lictor.console.frame import HEADERS
-from lictor.console.records_proof import OpenLog, Proved, Runs
 from lictor.console.records_verify import Verification
 from lictor.console.records_view import KINDS, is_kind, page_of, whole_of
 from lictor.console.rooms import Rooms, Row, Visit
 from lictor.model.errors import LictorError
 from lictor.ports import StoredEntry
-from lictor.records.checkpoint import open_checkpoint
+from lictor.records.checkpoint import VerifierKey, open_checkpoint
+from lictor.service.proofs import OpenLog, Proved, Runs, cosigned_note
 
 NAV: Final = "records"
 MAX_CHECKPOINTS: Final = 50
@@ -56,6 +56,7 @@ class _Records:
         self._store = console.store
         self._open: OpenLog | None = console.open_log
         self._key = console.verifier_key
+        self._cosigned = console.cosigned
         self._runs = Runs()
         self._hashing = asyncio.Lock()
         self._verification = (
@@ -107,7 +108,7 @@ class _Records:
 
     async def _prove(self, seq: int) -> Proved:
         """One at a time: each hashes what none before it has."""
-        note = self._store.newest_checkpoint()
+        note = self._newest()
         async with self._hashing:
             return await asyncio.to_thread(self._proved, seq, note)
 
@@ -160,9 +161,14 @@ class _Records:
         note = visit.console.anchor()
         return self._head(note) if note else None
 
+    def _newest(self) -> str:
+        """The newest checkpoint, with what witnesses have said of it."""
+        newest = self._store.newest_checkpoint()
+        return cosigned_note(newest, self._cosigned(), VerifierKey.parse(self._key)) if self._key else newest
+
     async def newest(self, _: Visit) -> Response:
         """The newest checkpoint as a file, to be kept elsewhere."""
-        return _file(self._store.newest_checkpoint().encode(), "lictor-checkpoint.txt", "text/plain; charset=utf-8")
+        return _file(self._newest().encode(), "lictor-checkpoint.txt", "text/plain; charset=utf-8")
 
     # -- verifying ---------------------------------------------------------------------------------------------------------
 

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
-from lictor.console.records_proof import LogView, OpenLog
 from lictor.model.errors import LictorError
 from lictor.ports import Clock, StoredEntry
 from lictor.records.checkpoint import Checkpoint, open_checkpoint
 from lictor.records.verify import verify_log
 from lictor.service.consistency import inconsistencies
+from lictor.service.proofs import LogView, OpenLog
 
 MAX_SHOWN: Final = 100
 """Findings told; a log that is wrong everywhere is told apart from a good one by the first."""
@@ -68,6 +68,15 @@ class Verified:
     def percent(self) -> int:
         """How far."""
         return min(100, self.done * 100 // self.of) if self.of else 0
+
+
+@runtime_checkable
+class _Rolled(Protocol):
+    """A view of a log that has rolls of its checkpoints (`records.roll`)."""
+
+    def rolls(self) -> Iterable[str]:
+        """Oldest first."""
+        ...
 
 
 class Verification:
@@ -131,9 +140,10 @@ class Verification:
 
     def _over(self, begun: Verified, view: LogView, anchor: Checkpoint | None) -> Verified:
         entries = self._counted(view.entries(), 0)
-        report = verify_log(entries, view.checkpoints(), self._key, anchor=anchor)
+        rolls = view.rolls() if isinstance(view, _Rolled) else ()
+        report = verify_log(entries, view.checkpoints(), self._key, anchor=anchor, rolls=rolls)
         faults = [Fault(one.kind.value, one.position, one.message) for one in report.findings[: MAX_SHOWN + 1]]
-        odd = islice(inconsistencies(self._counted(view.entries(), report.size)), MAX_SHOWN + 1)
+        odd = islice(inconsistencies(self._counted(view.entries(), report.size), view.entries), MAX_SHOWN + 1)
         faults += [Fault("inconsistent", one.position, one.message) for one in odd]
         return Verified(
             began_at_ms=begun.began_at_ms,

@@ -5,7 +5,7 @@ row asks for, and, for a POST, has sent the form's token from our own origin. Re
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeVar
 
@@ -14,7 +14,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from lictor.console import frame
 from lictor.console.forms import MAX_FORM_BYTES, number, plausible, word
-from lictor.console.records_proof import OpenLog
 from lictor.console.signin import SignedIn, SignIns
 from lictor.model.approval import Passkey
 from lictor.model.errors import CallerError, LictorError
@@ -32,6 +31,7 @@ from lictor.service.override import Override
 from lictor.service.passkeys import Passkeys
 from lictor.service.policy import PolicyInForce
 from lictor.service.presence import Presence
+from lictor.service.proofs import OpenLog
 from lictor.service.reconcile import Reconcile
 
 COOKIE: Final = "lictor_signin"
@@ -91,6 +91,8 @@ class Console:
     """Of the log, as `records.checkpoint.VerifierKey.text`."""
     anchor: Callable[[], str | None] = field(default=lambda: None)
     """The newest checkpoint kept outside the log's database."""
+    cosigned: Callable[[], Iterable[str]] = field(default=tuple)
+    """The checkpoints that witnesses have cosigned."""
     invariants: Callable[[], bytes | None] = field(default=lambda: None)
     """`invariants.toml` of the bundle's folder as it stands there: it decides nothing, so no revision keeps it."""
     offers: Offers | None = None

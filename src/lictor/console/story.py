@@ -100,6 +100,7 @@ class _Story:
             now=visit.now_ms,
             budgets=budgets_of(state),
             contract=bound_of(state),
+            erased=self._store.erased(state.task.id),
             laid=laid_on_task(state, visit.pdp.agents.get(state.task.agent), self._store.containments()),
             tree=tree,
             more_tree=more,

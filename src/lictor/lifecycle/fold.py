@@ -9,7 +9,7 @@ import msgspec
 
 from lictor.lifecycle import approvals, bounds, containments, leases, measures, origins, signals, tokens
 from lictor.lifecycle.reading import Changes, Changing, Read, task_changes, task_state
-from lictor.lifecycle.rows import BUNDLE_KEY, Body, Execution, Key, Pointer, Row, approval_key
+from lictor.lifecycle.rows import BUNDLE_KEY, EPOCH_KEY, Body, Execution, Key, Pointer, Row, approval_key, erased_key
 from lictor.lifecycle.table import EXECUTION, TASK
 from lictor.model.errors import ConflictError
 from lictor.model.reasons import Reason
@@ -29,6 +29,7 @@ from lictor.model.record import (
     ContractSet,
     DecisionMade,
     DenyOverridden,
+    EpochRaised,
     ExecutionEnded,
     ExecutionReconciled,
     ExecutionStarted,
@@ -43,12 +44,15 @@ from lictor.model.record import (
     LeaseEnding,
     LeaseGiven,
     LeaseKept,
+    LogContradicted,
     PartyRefused,
     PasskeyAdded,
     PasskeyRemoved,
+    PayloadsErased,
     Record,
     RequestReceived,
     RequestRefused,
+    ShadowDiffered,
     SignalObserved,
     SignalRefused,
     SignedIn,
@@ -83,9 +87,19 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
             return _open_task(read, record)
         case TaskClosed():
             return _close_task(read, record)
+        case PayloadsErased():
+            return _erase(read, record, at_ms)
         case SignalObserved():
             return signals.observed(read, record, at_ms)
-        case SignalRefused() | FindingOpened() | IdentityClaimed() | PartyRefused() | SignedOut():
+        case (
+            LogContradicted()
+            | SignalRefused()
+            | FindingOpened()
+            | ShadowDiffered()
+            | IdentityClaimed()
+            | PartyRefused()
+            | SignedOut()
+        ):
             return {}
         case TokenIssued():
             return tokens.issued(read, record, at_ms)
@@ -105,6 +119,8 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
             return _activate(read, record, at_ms)
         case BundleApproved():
             return _rows(_pointer(approval_key(record.revision), record.previous, at_ms))
+        case EpochRaised():
+            return _raise(read, record, at_ms)
         case LeaseAsked():
             return leases.asked(read, record, at_ms)
         case LeaseGiven():
@@ -170,11 +186,39 @@ def _close_task(read: Read, record: TaskClosed) -> Changes:
     return now.changes
 
 
+def _erase(read: Read, record: PayloadsErased, at_ms: int) -> Changes:
+    """Once, and only of a task that is over: what may still run stays readable, and its history comparable."""
+    row = read(("task", record.task))
+    # A task that never was has a key too: what its opener asked for was refused, and is sealed all the same.
+    state = row.body if row is not None and isinstance(row.body, TaskState) else None
+    if state is not None and state.status is TaskStatus.OPEN and at_ms < state.task.expires_at_ms:
+        raise ConflictError(
+            Reason.CONFLICT,
+            f"task {record.task!r} is live: its payloads are needed",
+            remedy="close it first: lictor task close",
+        )
+    key = erased_key(record.task)
+    _absent(read, key)
+    return _rows(_pointer(key, record.by, at_ms))
+
+
 def _activate(read: Read, record: BundleActivated, at_ms: int) -> Changes:
     """The bundle in force; a second person's approval of it is spent."""
     changes: Changes = dict(_rows(_pointer(BUNDLE_KEY, record.revision, at_ms)))
     if read(approval_key(record.revision)) is not None:
         changes[approval_key(record.revision)] = None
+    return changes
+
+
+def _raise(read: Read, record: EpochRaised, at_ms: int) -> Changes:
+    """A restored log goes on: epochs are counted, and nobody's approval of a bundle outlives one."""
+    before = read(EPOCH_KEY)
+    last = int(before.body.target) if before is not None and isinstance(before.body, Pointer) else 0
+    if record.epoch != last + 1:
+        raise ConflictError(Reason.CONFLICT, f"the epoch is {last}: it cannot become {record.epoch}")
+    changes: Changes = dict(_rows(_pointer(EPOCH_KEY, str(record.epoch), at_ms)))
+    for revision in record.unapproved:
+        changes[approval_key(revision)] = None
     return changes
 
 

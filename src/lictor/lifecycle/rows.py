@@ -122,6 +122,7 @@ _BODIES: Final[dict[str, type[Body]]] = {
     "live": Pointer,
     "revoked": Pointer,
     "bundle": Pointer,
+    "epoch": Pointer,
     "containments": Laid,
     "signal": Score,
     "origin": Origin,
@@ -131,6 +132,7 @@ _BODIES: Final[dict[str, type[Body]]] = {
     "lease": Lease,
     "leases": Live,
     "tokens": TaskTokens,
+    "erased": Pointer,
 }
 _DECODERS: Final = {kind: msgspec.json.Decoder(body) for kind, body in _BODIES.items()}
 _ENCODER: Final = msgspec.json.Encoder(order="sorted")
@@ -161,6 +163,11 @@ def revoked_key(jti: str) -> Key:
     return ("revoked", jti)
 
 
+def erased_key(task: str) -> Key:
+    """Key of a task whose sealing key was destroyed; it points at who had that done."""
+    return ("erased", task)
+
+
 def measure_key(key: str) -> Key:
     """Key of a measure's row (`Move.key`)."""
     return ("measure", key)
@@ -172,6 +179,7 @@ def member_key(key: str, member: str) -> Key:
 
 
 BUNDLE_KEY: Final[Key] = ("bundle", "active")
+EPOCH_KEY: Final[Key] = ("epoch", "raised")
 CONTAINMENTS_KEY: Final[Key] = ("containments", "all")
 
 

@@ -111,6 +111,7 @@ class Reason(StrEnum):
     CANNOT_RECORD = "cannot_record"
     STATE_UNCONFIRMED = "state_unconfirmed"
     CLOCK_UNSOUND = "clock_unsound"
+    SINK_BEHIND = "sink_behind"
     UPSTREAM_DOWN = "upstream_down"
     UPSTREAM_TIMEOUT = "upstream_timeout"
     UPSTREAM_TOO_LARGE = "upstream_too_large"
@@ -125,4 +126,5 @@ class Reason(StrEnum):
     BUNDLE_UNAPPROVED = "bundle_unapproved"
     CONFIG_REFUSED = "config_refused"
     LOG_DAMAGED = "log_damaged"
+    RESTORED_SEALED = "restored_sealed"
     CONFLICT = "conflict"

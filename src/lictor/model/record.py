@@ -254,6 +254,18 @@ class PasskeyRemoved(_Body, frozen=True, tag="privilege.passkey_removed"):
     by: str
 
 
+class PayloadsErased(_Body, frozen=True, tag="privilege.payloads_erased"):
+    """A task's sealing key is gone, from this record on: nobody reads any more what its requests carried and were decided on.
+
+    Record and key are one commit. What is written here stays: who asked for what, and what became of it.
+    """
+
+    task: TaskId
+    by: str
+    """A person, or `retention`."""
+    why: str = ""
+
+
 class ContractSet(_Body, frozen=True, tag="privilege.contract_set"):
     """A task was bound, once, or its contract narrowed or confirmed."""
 
@@ -349,6 +361,21 @@ class BundleApproved(_Body, frozen=True, tag="privilege.bundle_approved"):
     why: str = ""
 
 
+class EpochRaised(_Body, frozen=True, tag="privilege.epoch_raised"):
+    """A log that was restored from a backup may be used again. What could have been spent since the backup is ended beside it."""
+
+    epoch: int
+    """How often that has happened, this time included."""
+    restored: int
+    """Entries the log had then: the number of this record."""
+    by: str
+    over: str = ""
+    """The newest checkpoint known of the log that was lost, signed by its key; empty: none is known."""
+    unapproved: tuple[PolicyRevision, ...] = ()
+    """Revisions a second person had approved; nobody can tell whether that was spent, so it is worth nothing."""
+    why: str = ""
+
+
 class AgentChanged(_Body, frozen=True, tag="privilege.agent_changed"):
     """The registry changed. The bundle that holds the change is activated in a record of its own."""
 
@@ -393,6 +420,42 @@ class FindingOpened(_Body, frozen=True, tag="signal.finding_opened"):
     task: TaskId
     restriction: Restriction | None = None
     """None: nothing was restricted by it."""
+
+
+class ShadowDiffered(_Body, frozen=True, tag="signal.shadow_differed"):
+    """The bundle that runs in shadow would have answered a recorded request otherwise. Nothing ever follows from it."""
+
+    request: RequestId
+    decision: DecisionId
+    """What was decided, and stays so."""
+    task: TaskId
+    agent: AgentId
+    action: str
+    """For people: `server/name`."""
+    was: str
+    was_reason: str
+    revision: PolicyRevision
+    """Of the bundle in shadow."""
+    outcome: str
+    reason: str
+    was_policies: tuple[PolicyId, ...] = ()
+    policies: tuple[PolicyId, ...] = ()
+    why: str = ""
+    """Whom it would ask instead, where both ask people."""
+    more: int = 0
+    """Others of the same sort since the last record of that sort, which have none of their own."""
+
+
+class LogContradicted(_Body, frozen=True, tag="signal.log_contradicted"):
+    """A witness has seen another version of this log: it was rolled back, forked or rewritten. Somebody has to look."""
+
+    witness: str
+    """Its name, as in its key."""
+    size: int
+    """Entries this log had then."""
+    seen: int
+    """Entries of the log that the witness knows."""
+    why: str
 
 
 class ExecutionStarted(_Body, frozen=True, tag="execution.started"):
@@ -485,6 +548,7 @@ Record = (
     | HoldRefused
     | TaskOpened
     | TaskClosed
+    | PayloadsErased
     | TokenIssued
     | TokenRevoked
     | IdentityClaimed
@@ -505,11 +569,14 @@ Record = (
     | ApplicationEnrolled
     | BundleActivated
     | BundleApproved
+    | EpochRaised
     | AgentChanged
     | ToolQuarantined
     | SignalObserved
     | SignalRefused
     | FindingOpened
+    | LogContradicted
+    | ShadowDiffered
     | ExecutionStarted
     | ExecutionEnded
     | ExecutionReconciled

@@ -119,6 +119,8 @@ class Pdp:
     """Who may open tasks beside people, by name; no decision reads it."""
     proofs: Mapping[AgentId, tuple[Proof, ...]] = field(default_factory=dict)
     """Ways agents prove themselves over the network: for doors. No decision reads it, and no snapshot carries it."""
+    words: frozenset[str] = frozenset()
+    """Names of arguments that reviewed definitions declare: what records may name. No decision reads it."""
     definitions: Mapping[tuple[ActionKind, str, str], Mapping[str, Any]] = field(default_factory=dict)
     """Pinned definitions of tools and prompts, for transports that check headers by them; no decision reads them."""
 

@@ -21,6 +21,7 @@ from lictor.pdp.shapes import compile_encoder
 from lictor.policy.arguments import ArgumentsValidator
 from lictor.policy.bundle import Bundle
 from lictor.policy.cedarschema import ActionType, action_type, arguments_schema, resource_of, schema_text
+from lictor.policy.declared import declared_names
 from lictor.policy.guard import parse_policy_text
 from lictor.policy.load import check_revision, load_bundle, policy_texts
 from lictor.policy.problems import Problems, quote
@@ -63,6 +64,7 @@ def compile_bundle(bundle: Bundle) -> Pdp:
             kinds=frozenset(watch.kind for entry in bundle.entries for watch in entry.watch.values()),
         ),
         definitions=bundle.definitions,
+        words=declared_names(bundle.definitions.values()),
         measures=bundle.measures,
         signals=bundle.signals,
         credentials=bundle.credentials,

@@ -24,6 +24,7 @@ from lictor.policy.linttext import foreign_words, hidden_characters, mixed_scrip
 from lictor.policy.names import CLASSES, KNOWN_LABELS
 from lictor.policy.problems import Problems, quote
 from lictor.policy.reach import action_keys, agent_keys, policy_trees, thing_keys
+from lictor.policy.standards import ANNOTATION, instead_of, named, unknown
 from lictor.policy.text import ParsedPolicy
 
 MAX_FINDINGS: Final = 1_000
@@ -72,6 +73,7 @@ def lint_bundle(bundle: Bundle) -> tuple[Finding, ...]:
         *_reach(bundle, trees, actions),
         *_openings(trees, actions),
         *_annotations(bundle),
+        *_controls(bundle),
         *_texts(bundle),
         *_entries(bundle),
     ]
@@ -232,6 +234,21 @@ def _annotations(bundle: Bundle) -> Iterator[Finding]:
                     fix=f'add @{name}("...")',
                     policy=policy.id,
                 )
+
+
+def _controls(bundle: Bundle) -> Iterator[Finding]:
+    """A control that no framework has counts for nothing in a report, and looks as if it did."""
+    for policy in bundle.policies:
+        for name in unknown(named(policy.annotations.get(ANNOTATION, ""))):
+            near = instead_of(name)
+            yield Finding(
+                rule="unknown_control",
+                severity="warning",
+                where=policy.where,
+                message=f"no framework that is known here has the control {quote(name)}",
+                fix=f"perhaps {near}" if near else "see: docs/explanation/standards.md",
+                policy=policy.id,
+            )
 
 
 def _texts(bundle: Bundle) -> Iterator[Finding]:

@@ -42,8 +42,8 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 def _fold(hashes: Sequence[bytes]) -> bytes:
     """Root over complete subtrees given from the largest to the smallest; at least one."""
     root = hashes[-1]
-    for left in reversed(hashes[:-1]):
-        root = node_hash(left, root)
+    for left in hashes[-2::-1]:
+        root = sha256(b"\1" + left + root).digest()  # `node_hash`; a verifier does this for every checkpoint
     return root
 
 
@@ -84,8 +84,14 @@ class FrontierBuilder:
 
     def append(self, data: bytes) -> bytes:
         """Add a leaf by its data; its leaf hash comes back."""
-        leaf = sha256(b"\0" + data).digest()
-        self.append_leaf(leaf)
+        leaf = node = sha256(b"\0" + data).digest()
+        size = self._size
+        self._size = size + 1
+        hashes = self._hashes
+        while size & 1:  # as `append_leaf`
+            node = sha256(b"\1" + hashes.pop() + node).digest()
+            size >>= 1
+        hashes.append(node)
         return leaf
 
     def append_leaf(self, leaf: bytes) -> None:
@@ -188,6 +194,11 @@ def _range_hash(start: int, stop: int, nodes: NodeLookup) -> bytes:
         pieces.append(nodes(level, start >> level))
         start += 1 << level
     return _fold(pieces)
+
+
+def root_at(size: int, nodes: NodeLookup) -> bytes:
+    """Root of the tree as it was with its first `size` leaves."""
+    return _range_hash(0, size, nodes) if size else EMPTY_ROOT
 
 
 def _split(width: int) -> int:

@@ -51,7 +51,7 @@ from lictor.model.task import TaskState
 from lictor.pdp.approval import covers
 from lictor.pdp.decide import Pdp, decide
 from lictor.pdp.normalise import select_once
-from lictor.ports import Batch, Clock, Files, Ids, Payload, Previewer, Receipt, RecordStore
+from lictor.ports import Batch, Clock, Files, Ids, Payload, Previewer, Receipt, RecordStore, Watch
 from lictor.service.chain import links_of, restrictions_on, scores_of
 from lictor.service.door import record_refusal
 from lictor.service.grant import Grant
@@ -61,6 +61,8 @@ from lictor.service.outcomes import Outcomes
 from lictor.service.paths import places, resolved_paths
 from lictor.service.policy import PolicyInForce
 from lictor.service.requests import held_preview, preview_key
+from lictor.service.unwatched import UNWATCHED
+from lictor.service.wordless import told
 
 ENGINE = "cedar"
 _OUTCOMES: Final = {Allow: "allow", Deny: "deny", NeedsApproval: "needs_approval"}
@@ -113,6 +115,7 @@ class Authorize:
         on_held: Callable[[Hold], None] | None = None,
         outcomes: Outcomes | None = None,
         stopwatch: Callable[[], float] = time.monotonic,
+        watch: Watch = UNWATCHED,
     ) -> None:
         self._store = store
         self._policy = policy
@@ -128,6 +131,7 @@ class Authorize:
         self._opening: Counter[TaskId] = Counter()
         self._outcomes = outcomes or Outcomes(store=store, clock=clock)
         self._stopwatch = stopwatch
+        self._watch = watch
         self.recording = True
         """Whether the last decision could be recorded. While it is False the gateway is not ready; the next success mends it."""
 
@@ -170,7 +174,8 @@ class Authorize:
         Raises:
             StoreError: it cannot be recorded.
         """
-        await record_refusal(self._store, self._clock, task, body, error)
+        words = self._policy.current().words if self._policy.ready else frozenset[str]()
+        await record_refusal(self._store, self._clock, task, body, error, words)
 
     async def shown(self, sender: Sender, task: TaskId, body: bytes) -> None:
         """Make durable what content outside a result holds, before anybody sees it (`service.origins`).
@@ -298,11 +303,15 @@ class Authorize:
         laid = self._store.containment_changes()
         snapshot = self._gather(pdp, request, definition, live, resolved, allowance)
         encoded = snapshot.encode()
+        began = time.perf_counter()
+        decision = self._decide(pdp, request, snapshot, encoded)
         return _Attempt(
+            pdp=pdp,
             request=request,
             snapshot=snapshot,
             encoded=encoded,
-            decision=self._decide(pdp, request, snapshot, encoded),
+            decision=decision,
+            decide_s=time.perf_counter() - began,
             id=DecisionId(self._ids.new("dec")),
             live=live,
             laid=laid,
@@ -578,23 +587,28 @@ class Authorize:
             arguments=request.arguments.data,
             snapshot=attempt.encoded,
         )
-        records = (received(request), made(attempt.id, request, attempt.decision), *more)
+        records = (received(request), made(attempt.pdp, attempt.id, request, attempt.decision), *more)
         batch = Batch(at_ms=attempt.snapshot.at_ms, records=records, payloads=(payload, *sealed))
+        began = time.perf_counter()
         try:
             async with asyncio.timeout(self._limits.record_timeout_s):
                 receipt = await self._store.commit(batch)
             self.recording = True
+            took = time.perf_counter() - began
+            self._watch.decided(request, attempt.id, attempt.decision, decide_s=attempt.decide_s, record_s=took)
             return receipt
         except ConflictError:
             raise
         except StoreError:
             self.recording = False
+            self._watch.unrecorded()
             raise
         except asyncio.CancelledError:
             self._abandon(batch)
             raise
         except TimeoutError:
             self.recording = False
+            self._watch.unrecorded()
             self._abandon(batch)
             # It may still become durable; then `_abandon` says of it that it never ran. Nothing runs now.
             raise StoreError(Reason.CANNOT_RECORD, "the record store did not answer in time") from None
@@ -610,10 +624,14 @@ class _Changed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Attempt:
+    pdp: Pdp
+    """Under which it was decided."""
     request: ActionRequest
     snapshot: Snapshot
     encoded: bytes
     decision: Decision
+    decide_s: float
+    """How long deciding took."""
     id: DecisionId
     live: Hold | None
     laid: int
@@ -700,8 +718,8 @@ def rebuilt(asked: RequestReceived, arguments: bytes) -> ActionRequest:
     )
 
 
-def made(decision_id: DecisionId, request: ActionRequest, decision: Decision) -> DecisionMade:
-    """The decision's record. `service.replay` builds it again and compares every member."""
+def made(pdp: Pdp, decision_id: DecisionId, request: ActionRequest, decision: Decision) -> DecisionMade:
+    """The record of a decision made under `pdp`. `service.replay` builds it again and compares every member."""
     outcome = _OUTCOMES[type(decision)]
     return DecisionMade(
         decision=decision_id,
@@ -715,5 +733,5 @@ def made(decision_id: DecisionId, request: ActionRequest, decision: Decision) ->
         policies=decision.policies,
         approvers=decision.approvers if isinstance(decision, NeedsApproval) else (),
         needs=decision.needs if isinstance(decision, NeedsApproval) else (),
-        errors=decision.errors,
+        errors=told(request, decision, pdp.words) if decision.errors else (),
     )

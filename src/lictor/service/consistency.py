@@ -2,10 +2,14 @@
 
 The tree shows that nobody changed the records; this shows that what was recorded could rightly have happened. Reads entries,
 knows no store. Used by `lictor log verify`.
+
+Memory is bounded by what is open (executions, holds, allowances), not by the length of the log: an execution stands in the commit
+of its decision, so only the newest decisions are kept. What refers further back is looked up in a second reading.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 
@@ -18,16 +22,26 @@ from lictor.model.record import (
     ApprovalWithdrawn,
     DecisionMade,
     DenyOverridden,
+    EpochRaised,
     ExecutionEnded,
     ExecutionStarted,
     HoldDenied,
     HoldExpired,
     HoldOpened,
+    PayloadsErased,
     Record,
     RequestReceived,
+    ShadowDiffered,
     decode_entry,
 )
 from lictor.ports import StoredEntry
+from lictor.service.once import Recent, SeenIds
+
+WINDOW: Final = 1 << 13
+"""Decisions kept at least: far more than one commit holds."""
+_GONE: Final = 1 << 17
+"""Ids of holds that are over, kept to say why their approval is worth nothing; of older ones it is said that there is none."""
+_SUSPECTS: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,22 +56,39 @@ class Inconsistency:
 class _Seen:
     asked: RequestReceived | None = None
     """The latest request: what follows from it is in the same commit."""
-    decisions: dict[str, DecisionMade] = field(default_factory=dict)
-    spent: set[str] = field(default_factory=set)
-    decided: set[str] = field(default_factory=set)
+    seq: int = 0
+    """Number of the entry at hand."""
+    decisions: Recent[DecisionMade] = field(default_factory=lambda: Recent(WINDOW))
+    """The newest ones."""
+    once: SeenIds = field(default_factory=SeenIds)
+    suspects: set[str] = field(default_factory=set)
+    """Decisions that were perhaps made before."""
+    later: list[tuple[int, DenyOverridden]] | None = None
+    """Overrides of decisions that are not at hand any more; None: nobody can look them up."""
+    decided: Recent[bool] = field(default_factory=lambda: Recent(WINDOW))
     open: set[str] = field(default_factory=set)
     holds: dict[str, Hold] = field(default_factory=dict)
     answers: dict[str, tuple[Approval, ...]] = field(default_factory=dict)
-    over: set[str] = field(default_factory=set)
-    """Holds that were denied or expired."""
+    gone: Recent[str] = field(default_factory=lambda: Recent(_GONE))
+    """Holds that are over, and how: `spent` or `over` (denied or expired)."""
     overridden: set[str] = field(default_factory=set)
     allowances: dict[str, Allowance] = field(default_factory=dict)
+    erased: set[str] = field(default_factory=set)
+    """Tasks whose sealing keys are gone: nothing of theirs starts any more."""
 
 
-def inconsistencies(entries: Iterable[StoredEntry]) -> Iterator[Inconsistency]:
-    """Every entry that could not rightly stand where it stands, in order (goals R1, R3)."""
-    seen = _Seen()
+def inconsistencies(
+    entries: Iterable[StoredEntry], again: Callable[[], Iterable[StoredEntry]] | None = None
+) -> Iterator[Inconsistency]:
+    """Every entry that could not rightly stand where it stands (goals R1, R3), in order but for what is found the second time.
+
+    Args:
+        entries: all, in order.
+        again: the same once more, for the few questions about what lies far back; None: such an override counts as wrong.
+    """
+    seen = _Seen(later=None if again is None else [])
     for entry in entries:
+        seen.seq = entry.seq
         try:
             decoded = decode_entry(entry.data)
         except msgspec.MsgspecError as error:
@@ -66,6 +97,63 @@ def inconsistencies(entries: Iterable[StoredEntry]) -> Iterator[Inconsistency]:
         message = _take(seen, decoded.record, decoded.at)
         if message:
             yield Inconsistency(entry.seq, message)
+    if again is not None and (seen.suspects or seen.later):
+        yield from _second_look(seen, again())
+
+
+def _second_look(seen: _Seen, entries: Iterable[StoredEntry]) -> Iterator[Inconsistency]:
+    """Decisions that were perhaps made twice, and denies that were overridden long after."""
+    wanted = {record.decision for _, record in seen.later or ()}
+    made: dict[str, DecisionMade] = {}
+    met: set[str] = set()
+    for entry in entries:
+        if b'"decision.made"' not in entry.data:
+            continue
+        try:
+            record = decode_entry(entry.data).record
+        except msgspec.MsgspecError:  # told the first time
+            continue
+        if not isinstance(record, DecisionMade):
+            continue
+        if record.decision in wanted:
+            made.setdefault(record.decision, record)
+        if record.decision in seen.suspects:
+            if record.decision in met:
+                yield Inconsistency(entry.seq, f"{record.decision!r} was decided twice")
+            met.add(record.decision)
+    for position, override in seen.later or ():
+        message = _overrides(override, made.get(override.decision))
+        if message:
+            yield Inconsistency(position, message)
+
+
+def _decide(seen: _Seen, record: DecisionMade) -> str:
+    if seen.decisions.get(record.decision) is not None:
+        return f"{record.decision!r} was decided twice"
+    if seen.once.add(record.decision) and len(seen.suspects) < _SUSPECTS:
+        seen.suspects.add(record.decision)
+    seen.decisions.add(record.decision, record)
+    return ""
+
+
+def _raise(seen: _Seen, record: EpochRaised) -> str:
+    """Nothing that people gave before a restored log went on is worth anything after it (goal R22)."""
+    for given in (seen.holds, seen.answers, seen.allowances, seen.overridden):
+        given.clear()
+    wrong = record.restored != seen.seq
+    return f"an epoch that begins at {record.restored} stands at {seen.seq}" if wrong else ""
+
+
+def _overrides(record: DenyOverridden, made: DecisionMade | None) -> str:
+    if made is None or made.outcome != "deny" or made.request != record.request:
+        return f"{record.hold!r} overrides what was no deny of that request"
+    return ""
+
+
+def _end_hold(seen: _Seen, hold: str, how: str) -> None:
+    seen.holds.pop(hold, None)
+    seen.answers.pop(hold, None)
+    seen.gone.add(hold, how)
 
 
 def _take(seen: _Seen, record: Record, at_ms: int) -> str:
@@ -74,11 +162,19 @@ def _take(seen: _Seen, record: Record, at_ms: int) -> str:
         case RequestReceived():
             seen.asked = record
         case DecisionMade():
-            twice = record.decision in seen.decisions
-            seen.decisions.setdefault(record.decision, record)
-            return f"{record.decision!r} was decided twice" if twice else ""
+            return _decide(seen, record)
+        case EpochRaised():
+            return _raise(seen, record)
         case ExecutionStarted():
             return _start(seen, record, at_ms)
+        case PayloadsErased():
+            twice = record.task in seen.erased
+            seen.erased.add(record.task)
+            return f"the payloads of {record.task!r} were erased twice" if twice else ""
+        case ShadowDiffered():
+            made = seen.decisions.get(record.decision)
+            told = made is not None and (made.request, made.outcome) == (record.request, record.was)
+            return "" if told else f"{record.request!r} is compared with a decision that was not made on it"
         case ExecutionEnded():
             known = record.execution in seen.open
             seen.open.discard(record.execution)
@@ -100,12 +196,14 @@ def _answered(seen: _Seen, record: Record) -> str:
             left = (one for one in seen.answers.get(record.hold, ()) if one.approver != record.by)
             seen.answers[record.hold] = tuple(left)
         case HoldDenied() | HoldExpired():
-            seen.over.add(record.hold)
+            _end_hold(seen, record.hold, "over")
         case DenyOverridden():
             seen.overridden.add(record.hold)
             made = seen.decisions.get(record.decision)
-            if made is None or made.outcome != "deny" or made.request != record.request:
-                return f"{record.hold!r} overrides what was no deny of that request"
+            if made is None and seen.later is not None and len(seen.later) < _SUSPECTS:
+                seen.later.append((seen.seq, record))
+                return ""
+            return _overrides(record, made)
         case AllowanceGiven():
             return _allowed(seen, record.allowance)
         case AllowanceRevoked():
@@ -129,11 +227,13 @@ def _allowed(seen: _Seen, allowance: Allowance) -> str:
 def _start(seen: _Seen, started: ExecutionStarted, at_ms: int) -> str:
     """Whether an execution stands on an Allow of its own for the same action, and on an approval nobody spent before."""
     made = seen.decisions.get(started.decision)
-    fresh = started.decision not in seen.decided
-    seen.decided.add(started.decision)
+    fresh = seen.decided.get(started.decision) is None
+    seen.decided.add(started.decision, True)
     seen.open.add(started.execution)
     if made is None or made.outcome != "allow":
         return f"{started.execution!r} started without an allow"
+    if started.task in seen.erased:
+        return f"{started.execution!r} started for a task whose payloads were erased"
     if made.digest != started.digest or made.request != started.request:
         return f"{started.execution!r} started on the decision of another action"
     if not fresh:
@@ -145,21 +245,21 @@ def _start(seen: _Seen, started: ExecutionStarted, at_ms: int) -> str:
     if started.hold is None:
         return f"{started.execution!r} overrides a deny without anybody's answer" if overrides else ""
     wrong = _spent(seen, started, started.hold, at_ms, overrides=overrides)
-    seen.spent.add(started.hold)
+    seen.overridden.discard(started.hold)
+    _end_hold(seen, started.hold, "spent")
     return f"{started.execution!r} {wrong}" if wrong else ""
 
 
 def _spent(seen: _Seen, started: ExecutionStarted, hold_id: str, at_ms: int, *, overrides: bool) -> str:
     """What is wrong with an approval that is spent."""
-    hold, answers = seen.holds.get(hold_id), seen.answers.get(hold_id, ())
+    hold, answers, over = seen.holds.get(hold_id), seen.answers.get(hold_id, ()), seen.gone.get(hold_id)
+    if over is not None:
+        again = " again" if over == "spent" else ", which was denied or had expired"
+        return f"spent the approval of {hold_id!r}{again}"
     if not answers or any(one.digest != started.digest for one in answers):
         return "spent an approval that was given for another action, or never"
-    if hold_id in seen.spent:
-        return f"spent the approval of {hold_id!r} again"
     if hold is None or (hold.digest, hold.task) != (started.digest, started.task):
         return f"spent the approval of {hold_id!r}, which was not opened for it"
-    if hold_id in seen.over:
-        return f"spent the approval of {hold_id!r}, which was denied or had expired"
     need = hold.way_met(answers)
     if need is None:
         return f"spent the approval of {hold_id!r}, which those who approved it do not suffice for"

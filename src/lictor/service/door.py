@@ -9,6 +9,7 @@ from lictor.model.errors import LictorError
 from lictor.model.ids import TaskId
 from lictor.model.record import IdentityClaimed, RequestRefused
 from lictor.ports import Batch, Clock, RecordStore
+from lictor.service.wordless import place
 
 MAX_CLAIMS: Final = 8
 """Claims of one task that are written down: enough to see that somebody tries, too few to fill a log with."""
@@ -16,14 +17,23 @@ MAX_TASKS: Final = 10_000
 _MAX_TEXT: Final = 200
 
 
-async def record_refusal(store: RecordStore, clock: Clock, task: TaskId, body: bytes, error: LictorError) -> None:
+async def record_refusal(
+    store: RecordStore, clock: Clock, task: TaskId, body: bytes, error: LictorError, words: Collection[str] = ()
+) -> None:
     """Record one refusal of an authenticated caller's bytes.
+
+    Args:
+        words: names of arguments that may be told (`Pdp.words`).
 
     Raises:
         StoreError: it cannot be recorded; the caller is told so instead of the refusal.
     """
     record = RequestRefused(
-        task=task, reason=error.reason.value, where=error.where[:200], size=len(body), digest=sha256_digest(body)
+        task=task,
+        reason=error.reason.value,
+        where=place(error.where, words)[:_MAX_TEXT],
+        size=len(body),
+        digest=sha256_digest(body),
     )
     await store.commit(Batch(at_ms=clock.now_ms(), records=(record,)))
 

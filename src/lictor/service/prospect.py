@@ -82,7 +82,10 @@ class Prospects:
         snapshot = self._gather(pdp, request, record)
         encoded = snapshot.encode()
         decision = decided_in_time(pdp, request, snapshot, encoded, self._limits.decide_timeout_s)
-        records: tuple[Record, ...] = (received(request), made(DecisionId(self._ids.new("dec")), request, decision))
+        records: tuple[Record, ...] = (
+            received(request),
+            made(pdp, DecisionId(self._ids.new("dec")), request, decision),
+        )
         facts = Payload(request=request.id, task=task.id, arguments=request.arguments.data, snapshot=encoded)
         if not isinstance(decision, Allow):
             await self._commit(Batch(at_ms=task.opened_at_ms, records=records, payloads=(facts,)))

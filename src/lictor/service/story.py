@@ -70,7 +70,7 @@ def page_of(store: RecordStore, state: TaskState, *, after: int, limit: int) -> 
         StoreError: the log cannot be read.
     """
     task = state.task
-    start = _begin(store, task.opened_at_ms - SLACK_MS) if after == 0 else after
+    start = first_at(store, task.opened_at_ms) if after == 0 else after
     end = min(store.size(), start + MAX_ENTRIES)
     steps: list[Step] = []
     for step, upto in _steps(store, task.id, start, end):
@@ -146,9 +146,16 @@ def _turned(record: RequestRefused, entry: StoredEntry) -> Step:
     return Step(seq=entry.seq, at_ms=at_ms, action="", kind="", outcome="refused", reason=record.reason)
 
 
-def _begin(store: RecordStore, at_ms: int) -> int:
-    """The first entry that is not older, by halving: entries stand in the order of time, give or take `SLACK_MS`."""
+def first_at(store: RecordStore, at_ms: int) -> int:
+    """Where to begin to read for what was recorded at a moment or later, by halving; some of the first may be older.
+
+    Entries stand in the order of time, give or take `SLACK_MS`.
+
+    Raises:
+        StoreError: the log cannot be read.
+    """
     low, high = 0, store.size()
+    at_ms -= SLACK_MS
     while low < high:
         middle = (low + high) // 2
         entry = next(iter(store.entries(middle, middle + 1)), None)

@@ -11,14 +11,16 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from lictor.lifecycle.fold import Changes
-from lictor.lifecycle.rows import Key, Row, decode_row, encode_body
+from lictor.lifecycle.rows import Key, Row, decode_row, encode_body, erased_key
 from lictor.model.errors import ConflictError
 from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
-from lictor.model.record import TaskOpened
+from lictor.model.record import PayloadsErased, TaskOpened
 from lictor.ports import Batch, Payload, Receipt
 from lictor.records.merkle import FrontierBuilder
+from lictor.records.roll import EVERY
 from lictor.stores import commit
+from lictor.stores.rolls import write_roll
 from lictor.stores.sealing import new_key, seal
 from lictor.stores.sqlite_schema import Log
 
@@ -28,6 +30,11 @@ MAX_CACHED: Final = 8192
 _PASSING: Final = frozenset({"origin", "token"})
 
 SELECT_ROW: Final = "SELECT status, owner, at_ms, body FROM rows WHERE kind = ? AND id = ?"
+OWE_SCRUB: Final = (
+    "INSERT INTO meta VALUES('scrub', '1') ON CONFLICT(key)"
+    " DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"
+)
+"""Says that old pages of the files may still hold a key that is gone, until `SqliteStore.scrub` has seen to it."""
 _INSERT_PAYLOAD: Final = "INSERT INTO payloads VALUES(?, ?, ?, ?)"
 _UPDATE_ROW: Final = "UPDATE rows SET status = ?, body = ? WHERE kind = ? AND id = ?"
 _UPSERT_ROW: Final = (
@@ -79,8 +86,10 @@ class Group:
         self._changes: Changes = {}
         self._entries: list[tuple[int, bytes, bytes]] = []
         self._keys: list[tuple[TaskId, bytes]] = []
+        self._erased: list[tuple[TaskId]] = []
         self._passing: dict[Key, Row] = {}
         self._sealed = 0
+        self._before = cache.tree.size
 
     @property
     def empty(self) -> bool:
@@ -111,6 +120,7 @@ class Group:
                 self._cipher(record.task.id, new=batch.key or new_key())
         self._keep(batch.payloads)
         # From here on nothing is refused.
+        self._erase(batch)
         self._changes.update(changes)
         tree = self._cache.tree
         first = tree.size
@@ -127,9 +137,14 @@ class Group:
         cursor, tree = self._cursor, self._cache.tree
         _many(cursor, "INSERT INTO entries VALUES(?, ?, ?)", self._entries)
         _many(cursor, "INSERT INTO task_keys VALUES(?, ?)", self._keys)
+        if self._erased:
+            _many(cursor, "DELETE FROM task_keys WHERE task = ?", self._erased)
+            cursor.execute(OWE_SCRUB)
         self._write_rows()
         cursor.execute("UPDATE head SET frontier = ?", (tree.to_bytes(),))
         cursor.execute("INSERT INTO checkpoints VALUES(?, ?)", (tree.size, self._log.sign(tree)))
+        if self._before // EVERY != tree.size // EVERY:
+            write_roll(cursor, self._log)
 
     def _write_rows(self) -> None:
         cursor = self._cursor
@@ -199,6 +214,13 @@ class Group:
             written.append((payload.request,))
             self._sealed += len(sealed[1])
 
+    def _erase(self, batch: Batch) -> None:
+        """Record and key are one commit: no record says that something is gone which is there, or the other way round."""
+        for record in batch.records:
+            if type(record) is PayloadsErased:
+                self._cache.ciphers[record.task] = None
+                self._erased.append((record.task,))
+
     def _cipher(self, task: TaskId, *, new: bytes = b"") -> AESGCM | None:
         """The task's cipher; None when its payloads were erased: then none is kept ever again.
 
@@ -210,7 +232,7 @@ class Group:
         stored = self._cursor.execute("SELECT key FROM task_keys WHERE task = ?", (task,)).fetchone()
         if stored is not None:
             cipher = AESGCM(stored[0])
-        elif new or self._read(("task", task)) is None:
+        elif new or (self._read(("task", task)) is None and self._read(erased_key(task)) is None):
             key = new or new_key()
             self._keys.append((task, key))
             cipher = AESGCM(key)

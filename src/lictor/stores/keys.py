@@ -63,7 +63,7 @@ class Keys:
             )
         return cls(
             folder=folder,
-            signer=_signing_key(_read_or_create(folder / LOG_KEY_FILE, _new_signing_key)),
+            signer=signing_key(_read_or_create(folder / LOG_KEY_FILE, _new_signing_key)),
             state_key=_state_key(_read_or_create(folder / STATE_KEY_FILE, _new_state_key)),
         )
 
@@ -132,7 +132,12 @@ def _new_signing_key() -> bytes:
     return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _signing_key(pem: bytes) -> Ed25519PrivateKey:
+def signing_key(pem: bytes) -> Ed25519PrivateKey:
+    """The key in a `log.key`.
+
+    Raises:
+        OperatorError: `config_refused`: it is none.
+    """
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:

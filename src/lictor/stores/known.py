@@ -170,6 +170,8 @@ class KnownRows:
                 self._state = (b"", {}, {})
                 return
             for key, row in changes.items():
+                if key[0] == "erased":
+                    rows.pop(("secret*", key[1]), None)
                 if key[0] in _VALUES:
                     if key in values:
                         values[key] = row

@@ -14,7 +14,7 @@ from lictor.model.errors import ConflictError, StoreError
 from lictor.model.ids import AgentId, HumanId, InstanceId, PolicyRevision, RequestId, TaskId
 from lictor.model.lease import Lease
 from lictor.model.reasons import Reason
-from lictor.model.record import ExecutionStarted, TaskOpened
+from lictor.model.record import ExecutionStarted, PayloadsErased, TaskOpened
 from lictor.model.task import TaskState
 from lictor.pdp.origins.digest import origin_key
 from lictor.ports import Batch, Payload, Receipt, StoredEntry
@@ -70,8 +70,11 @@ class MemoryStore(StateReads):
         for record in batch.records:
             if isinstance(record, TaskOpened):
                 self._keys[record.task.id] = batch.key or new_key()
+            elif isinstance(record, PayloadsErased):
+                self.erase_payloads(record.task)
         for payload in batch.payloads:
             if payload.task not in self._erased:
+                self._keys.setdefault(payload.task, new_key())
                 self._payloads[payload.request] = payload
         return Receipt(first, tree.size)
 
@@ -145,6 +148,14 @@ class MemoryStore(StateReads):
         self._erased.add(task)
         self._keys.pop(task, None)
         self._payloads = {request: kept for request, kept in self._payloads.items() if kept.task != task}
+
+    def sealed(self, after: str = "", limit: int = 200) -> Sequence[TaskId]:
+        """See `RecordStore.sealed`."""
+        return sorted(task for task in self._keys if task > after)[: max(0, limit)]
+
+    def scrub(self) -> bool:
+        """See `RecordStore.scrub`; there are no files."""
+        return True
 
     def origin_key(self, root: TaskId) -> bytes | None:
         """See `RecordStore.origin_key`."""

@@ -29,7 +29,10 @@ def private_folder(path: Path) -> Path:
             cannot be made.
     """
     try:
+        made = [one for one in (path, *path.parents) if not one.exists()]
         path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+        for one in made:
+            sync_folder(one.parent)
         # Of a link its own owner too, who could point it elsewhere.
         owners = {path.lstat().st_uid, path.stat().st_uid}
         mode = path.stat().st_mode
@@ -140,11 +143,11 @@ def _through_draft(path: Path, data: bytes, publish: Callable[[Path], bool]) -> 
         done = publish(draft)
     finally:
         draft.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return done
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Make names durable: a synced file without its directory entry is lost in a power cut."""
     if not _POSIX:
         return

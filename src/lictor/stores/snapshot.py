@@ -5,6 +5,7 @@ Nothing is checked on the way in, so a damaged log can be looked at; nothing can
 
 import sqlite3
 from collections.abc import Iterator
+from itertools import starmap
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -17,6 +18,8 @@ from lictor.ports import StoredEntry
 from lictor.stores.rebuild import Difference, differences
 from lictor.stores.sqlite_schema import connect
 
+UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What a damaged file makes the driver raise: it cannot always put its own complaint into words."""
 _PAGE: Final = 512
 
 
@@ -38,7 +41,7 @@ class LogSnapshot:
             self._connection.execute(
                 "SELECT 1 FROM sqlite_schema"
             ).fetchall()  # the snapshot is taken by the first read
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             self.close()
             raise _unreadable(error) from error
 
@@ -48,14 +51,22 @@ class LogSnapshot:
 
     def entries(self, start: int = 0, stop: int | None = None) -> Iterator[StoredEntry]:
         """All entries there are, in the order of their numbers, gaps and all."""
-        sql = "SELECT seq, data, leaf FROM entries WHERE seq >= ? AND (?2 IS NULL OR seq < ?2) ORDER BY seq"
-        for row in self._stream(sql, start, stop):
-            yield StoredEntry(*row)
+        sql = (
+            "SELECT seq, data, leaf FROM entries WHERE seq >= ? AND seq < ifnull(?2, 9223372036854775807) ORDER BY seq"
+        )
+        for page in self._pages(sql, start, stop):
+            yield from starmap(StoredEntry, page)
 
     def checkpoints(self) -> Iterator[str]:
         """All checkpoints, by size."""
         for (text,) in self._stream("SELECT text FROM checkpoints ORDER BY size"):
             yield text
+
+    def rolls(self) -> Iterator[str]:
+        """Rolls of checkpoints, by size; none in a log of an earlier release."""
+        if next(self._stream("SELECT count(*) FROM sqlite_schema WHERE name = 'rolls'"))[0]:
+            for (text,) in self._stream("SELECT text FROM rolls ORDER BY last"):
+                yield text
 
     def rebuild_rows(self) -> list[Difference]:
         """What the state tables say and the log does not, or the other way round.
@@ -81,17 +92,21 @@ class LogSnapshot:
         for kind, name, *columns in self._stream("SELECT kind, id, status, owner, at_ms, body FROM rows"):
             try:
                 yield (kind, name), decode_row(kind, name, *columns)
-            except (KeyError, msgspec.MsgspecError, UnicodeDecodeError):
+            except (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError):
                 yield (kind, name), None
 
     def _stream(self, sql: str, *parameters: object) -> Iterator[Any]:
+        for page in self._pages(sql, *parameters):
+            yield from page
+
+    def _pages(self, sql: str, *parameters: object) -> Iterator[list[Any]]:
         try:
             cursor = self._connection.execute(sql, parameters)
             while page := cursor.fetchmany(_PAGE):
-                yield from page
-        except sqlite3.Error as error:
+                yield page
+        except UNREADABLE as error:
             raise _unreadable(error) from error
 
 
-def _unreadable(error: sqlite3.Error) -> StoreError:
+def _unreadable(error: Exception) -> StoreError:
     return StoreError(Reason.LOG_DAMAGED, f"the log cannot be read: {error}")

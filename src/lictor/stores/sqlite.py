@@ -27,12 +27,13 @@ from lictor.pdp.origins.digest import origin_key
 from lictor.ports import Batch, Payload, Receipt, StoredEntry
 from lictor.records.checkpoint import VerifierKey
 from lictor.stores.commit import entries_of
-from lictor.stores.group import SELECT_ROW
+from lictor.stores.group import OWE_SCRUB, SELECT_ROW
 from lictor.stores.jobs import Job
 from lictor.stores.known import KnownRows, Scope
 from lictor.stores.rebuild import Difference
+from lictor.stores.scrub import scrub
 from lictor.stores.sealing import unseal
-from lictor.stores.snapshot import LogSnapshot
+from lictor.stores.snapshot import UNREADABLE, LogSnapshot
 from lictor.stores.sqlite_schema import Log, check, connect, prepare
 from lictor.stores.state import StateReads
 from lictor.stores.wal_index import WalIndex
@@ -40,6 +41,8 @@ from lictor.stores.writer import Writer
 
 READ_BUSY_MS: Final = 200
 """How long a read waits for whoever keeps readers out: it waits on the event loop, which has a lease to mind meanwhile."""
+_DISK: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
+"""What SQLite says when the disk is at fault, not what is on it."""
 _PAGE: Final = 512
 """Entries read at a time: between two pages no snapshot is held."""
 
@@ -62,6 +65,7 @@ class SqliteStore(StateReads):
         origin: str,
         anchor: str | None = None,
         queue_limit: int | None = None,
+        sealed: bool = False,
     ) -> None:
         """Open the log, or create it.
 
@@ -71,12 +75,14 @@ class SqliteStore(StateReads):
             origin: its name, once and for all.
             anchor: a checkpoint kept outside (`Keys.read_anchor`); the log must contain it.
             queue_limit: records that may wait for the disk (default: `Limits.record_queue`).
+            sealed: open it although it was restored and is sealed: only to raise the epoch.
 
         Raises:
             OperatorError: `config_refused`: another log's name or version, files open to others, an old SQLite.
-            StoreError: `log_damaged`: the head, the newest checkpoint or the anchor do not fit; `cannot_record`: no access.
+            StoreError: `log_damaged`: the head, the newest checkpoint or the anchor do not fit; `cannot_record`: no access;
+                `restored_sealed`: from a backup, and nobody has raised the epoch since.
         """
-        self._log = Log(path, origin, signer)
+        self._log = Log(path, origin, signer, sealed)
         self._closed = False
         self._reader: sqlite3.Connection | None = None
         try:
@@ -84,7 +90,7 @@ class SqliteStore(StateReads):
             self._reader = connect(path, read_only=True)
             check(self._reader, self._log, anchor)
             self._reader.execute(f"PRAGMA busy_timeout={READ_BUSY_MS}")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             self._close_reader()
             raise _unreadable(error) from error
         except OSError as error:
@@ -103,6 +109,11 @@ class SqliteStore(StateReads):
             StoreError: `log_damaged`: it cannot be opened at all.
         """
         return LogSnapshot(path)
+
+    @property
+    def waiting(self) -> int:
+        """Records of this process that wait for the disk."""
+        return self._writer.waiting
 
     @property
     def verifier_key(self) -> VerifierKey:
@@ -194,16 +205,32 @@ class SqliteStore(StateReads):
     def erase_payloads(self, task: TaskId) -> None:
         """Forget what a task's requests carried, for good, by deleting its key; the log stays whole. Idempotent.
 
+        Nothing is recorded by it: whoever wants that commits `PayloadsErased`, which does the same.
+
         Raises:
             StoreError: `cannot_record`: the key may still be there.
         """
 
         def erase(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM task_keys WHERE task = ?", (task,))
+            connection.execute(OWE_SCRUB)
 
-        # The write-ahead log still holds the page with the key until it is moved and cut.
-        self._write(erase, after="PRAGMA wal_checkpoint(TRUNCATE)")
+        self._write(erase)
         self._known.erased()
+        self.scrub()
+
+    def sealed(self, after: str = "", limit: int = 200) -> Sequence[TaskId]:
+        """See `RecordStore.sealed`."""
+        sql = "SELECT task FROM task_keys WHERE task > ? ORDER BY task LIMIT ?"
+        return [TaskId(task) for (task,) in self._all(sql, after, max(0, limit))]
+
+    def scrub(self) -> bool:
+        """See `RecordStore.scrub`; from any thread.
+
+        A page that held a key is overwritten in the file (secure_delete) once the write-ahead log is moved into it, and the
+        page of before is gone once that log is cut. A reader of an older state keeps both from happening.
+        """
+        return not self._on_own(scrub)
 
     def origin_key(self, root: TaskId) -> bytes | None:
         """See `RecordStore.origin_key`."""
@@ -293,7 +320,7 @@ class SqliteStore(StateReads):
             raise StoreError(Reason.CANNOT_RECORD, "the record store is closed")
         try:
             return self._reader.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise _unreadable(error) from error
 
     def _row(self, key: Key) -> Row | None:
@@ -318,18 +345,25 @@ class SqliteStore(StateReads):
     def _list(self, sql: str, *parameters: object) -> list[Row]:
         return [_decode(*columns) for columns in self._all(sql, *parameters)]
 
-    def _write(self, change: Callable[[sqlite3.Connection], None], after: str = "") -> None:
+    def _write(self, change: Callable[[sqlite3.Connection], None]) -> None:
         """A rare write that is no record, on this thread, in a transaction of its own."""
+
+        def write(connection: sqlite3.Connection) -> bool:
+            connection.execute("BEGIN IMMEDIATE")
+            change(connection)
+            connection.execute("COMMIT")
+            return True
+
+        self._on_own(write)
+
+    def _on_own(self, work: Callable[[sqlite3.Connection], bool]) -> bool:
+        """Something rare, on this thread, over a connection of its own."""
         if self._closed:
             raise StoreError(Reason.CANNOT_RECORD, "the record store is closed")
         try:
             connection = connect(self._log.path)
             try:
-                connection.execute("BEGIN IMMEDIATE")
-                change(connection)
-                connection.execute("COMMIT")
-                if after:
-                    connection.execute(after).fetchall()
+                return work(connection)
             finally:
                 connection.close()
         except sqlite3.Error as error:
@@ -341,12 +375,18 @@ class SqliteStore(StateReads):
 def _decode(kind: str, name: str, status: str, owner: str, at_ms: int, body: bytes) -> Row:
     try:
         return decode_row(kind, name, status, owner, at_ms, body)
-    except (KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError) as error:
         message = f"the row of {kind} {name!r:.80} is not readable"
         raise StoreError(Reason.LOG_DAMAGED, message, remedy="see: lictor log verify") from error
 
 
-def _unreadable(error: sqlite3.Error) -> StoreError:
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+def _unreadable(error: Exception) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code == sqlite3.SQLITE_BUSY:
         return StoreError(Reason.CANNOT_RECORD, "the log cannot be read: somebody keeps readers out")
+    if code in _DISK:
+        message = f"the disk of the log fails: {error}"
+        return StoreError(
+            Reason.CANNOT_RECORD, message, remedy="look at the disk of the state folder, and at its free space"
+        )
     return StoreError(Reason.LOG_DAMAGED, f"the log cannot be read: {error}", remedy="see: lictor log verify")

@@ -17,6 +17,7 @@ from lictor.lifecycle.rows import (
     Tally,
     active_revision,
     approval_key,
+    erased_key,
     live_key,
     measure_key,
     member_key,
@@ -61,6 +62,11 @@ class StateReads:
     def revoked(self, jti: str) -> bool:
         """See `RecordStore.revoked`."""
         return self._row(revoked_key(jti)) is not None
+
+    def erased(self, task: TaskId) -> tuple[int, str] | None:
+        """See `RecordStore.erased`."""
+        row = self._row(erased_key(task))
+        return None if row is None else (row.at_ms, _target(row) or "")
 
     def containment_changes(self) -> int:
         """See `RecordStore.containment_changes`."""

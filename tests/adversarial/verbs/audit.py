@@ -353,9 +353,23 @@ async def scan(run: Run, step: dict[str, Any]) -> Observed:
         from adversarial.verbs.registry import scan_tree
 
         return await scan_tree(run)
+    if step["what"] == "otlp":
+        from adversarial.verbs.sinks import scan_telemetry
+
+        return await scan_telemetry(run)
     if step["what"] != "log":
         raise Unreadable(f"nothing to search: {step['what']!r}")
     world = run.world
+    needles = await canaries(world)
+    newest = list(world.store.checkpoints())[-1]
+    world.main.house.keys.write_anchor(newest)
+    content = b"".join(path.read_bytes() for path in sorted((world.folder / "state").glob("log.db*")))
+    found = [what for what, needle in needles.items() if needle.encode() in content]
+    return Observed(word=None, facts={"found": found, "searched": len(content), "needles": sorted(needles)})
+
+
+async def canaries(world: World) -> dict[str, str]:
+    """Secrets and personal data in arguments, bytes that cannot be read, and tokens; what each is, and its text."""
     number, name, key = 4929123456780001, "Erika Mustermann 1977-04-05", f"key {UPSTREAM_SECRET}"
     await world.call("x.set", {"id": number, "n": 31415926535})
     await world.call("fs.write_file", {"text": f"{name}; {key}"})
@@ -365,9 +379,7 @@ async def scan(run: Run, step: dict[str, Any]) -> Observed:
     session = await world.session()
     await world.send(session, world.transport(session), f'{{"name": "{name}", "key": "{key}"'.encode())
     await world.settle()
-    newest = list(world.store.checkpoints())[-1]
-    world.main.house.keys.write_anchor(newest)
-    needles = {
+    return {
         "integer": str(number),
         "small integer": "31415926535",
         "name": name,
@@ -376,6 +388,3 @@ async def scan(run: Run, step: dict[str, Any]) -> Observed:
         "account": "DE89370400440532013000",
         "token": session.token,
     }
-    content = b"".join(path.read_bytes() for path in sorted((world.folder / "state").glob("log.db*")))
-    found = [what for what, needle in needles.items() if needle.encode() in content]
-    return Observed(word=None, facts={"found": found, "searched": len(content), "needles": sorted(needles)})

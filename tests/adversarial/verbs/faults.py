@@ -10,6 +10,7 @@ from adversarial.faults import FAULTS, starts, without_answers
 from adversarial.model import Observed, Unreadable, Word
 from adversarial.run import Run, perform, verb
 from adversarial.verbs.signals import garbage
+from adversarial.verbs.sinks import sink_down
 from adversarial.world import Held, Session, opened
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
@@ -33,6 +34,8 @@ async def fault(run: Run, step: dict[str, Any]) -> Observed:
         world.main.store.fault = what
     elif what == "signal_garbage":
         return await garbage(run)
+    elif what == "sink_down":
+        return await sink_down(run, wanted)
     elif what == "pdp_timeout":
         world.main.house.policy.swap(without_answers(world.main.house.policy.current()))
     else:

@@ -189,11 +189,12 @@ class Stand:
         token: str = "",
         more: Mapping[str, str] | None = None,
         asks: bool = True,
+        meta: Mapping[str, Any] | None = None,
     ) -> Observed:
         """A tool call at the MCP endpoint. `asks`: whether the client can be asked something in between."""
-        params: dict[str, Any] = {"name": tool, "arguments": dict(arguments or {})}
+        params: dict[str, Any] = {"name": tool, "arguments": dict(arguments or {}), "_meta": dict(meta or {})}
         if not asks:
-            params["_meta"] = {"io.modelcontextprotocol/clientCapabilities": {}}
+            params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = {}
         message = modern("tools/call", params)
         headers = headers_for(message, self.host, token or await self.token())
         return observe(

@@ -29,6 +29,8 @@ class Behaviour:
     greeting_s: float = 0.0
     """Seconds before the first answer."""
     calls: list[str] = field(default_factory=list)
+    metas: list[dict[str, Any]] = field(default_factory=list)
+    """`_meta` of each call."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -48,6 +50,7 @@ def answer(message: dict[str, Any], behaviour: Behaviour, facts: dict[str, Any])
         return {**found, "result": {"tools": TOOLS if page == 1 else [], **more}}
     if method == "tools/call":
         behaviour.calls.append(params["name"])
+        behaviour.metas.append(params.get("_meta", {}))
         return {
             **found,
             "result": _called(params["name"], params.get("arguments", {}), {**facts, "mark": behaviour.mark}),

@@ -34,7 +34,8 @@ PROBES: dict[str, Probe] = {}
 def probe(
     key: str, *sees: tuple[Any, object], base: Mapping[str, Any] | None = None, around: Any = None
 ) -> Callable[[Look], Look]:
-    """Register how a key is seen to matter. `*` in a key is the name of a server, an issuer or a channel; `stub`, `corp` and `ops` here."""
+    """Register how a key is seen to matter. `*` in a key is the name of a server, an issuer, a channel or a sink; `stub`, `corp`,
+    `ops`, `seen` and `out` here."""
 
     def register(look: Look) -> Look:
         if key in PROBES or len({repr(seen) for _, seen in sees}) < 2:
@@ -48,7 +49,8 @@ def probe(
 def written(key: str) -> str:
     """The key as it stands in a file of ours."""
     found = key.replace("servers.*", "servers.stub").replace("issuers.*", "issuers.corp")
-    return found.replace("notify.*", "notify.ops")
+    found = found.replace("witness.*", "witness.seen")
+    return found.replace("notify.*", "notify.ops").replace("sinks.*", "sinks.out")
 
 
 async def seen_under(one: Probe, value: Any) -> object:

@@ -135,7 +135,7 @@ def test_each_fault_is_found(rule, policy):
         'permit (principal, action in [Action::"read"], resource) when { context has destination && context.destination.host like "*.docs.example" };',
         'permit (principal, action == Action::"fs/fetch", resource) when { context.input.url like "https://docs.example/*" };',
         'forbid (principal, action in [Action::"executes"], resource) when { principal.autonomy > 2 && principal.autonomy < 5 };',
-        '// ein Wort auf Deutsch: größer\n@control("ASI02 – ünïcode")\nforbid (principal, action in [Action::"executes"], resource);',
+        '// ein Wort auf Deutsch: größer\n@note("ASI02 – ünïcode")\nforbid (principal, action in [Action::"executes"], resource);',
         'forbid (principal, action, resource) when { ["a", "b"].contains(context.task.purpose) == false || context.input_opaque };',
     ],
 )

@@ -4,9 +4,19 @@ import pytest
 
 from lictor.model.action import ActionKind
 from lictor.model.approval import Approval, Hold
-from lictor.model.record import ApprovalGiven, DecisionMade, ExecutionEnded, ExecutionStarted, HoldOpened, encode_entry
+from lictor.model.record import (
+    ApprovalGiven,
+    DecisionMade,
+    DenyOverridden,
+    ExecutionEnded,
+    ExecutionStarted,
+    HoldOpened,
+    encode_entry,
+)
 from lictor.ports import StoredEntry
+from lictor.service import consistency
 from lictor.service.consistency import inconsistencies
+from lictor.service.once import SeenIds
 
 
 def decision(name="d1", outcome="allow", digest="sha256:a", request="r1"):
@@ -91,3 +101,27 @@ def test_what_is_no_record_is_found():
     """Bytes that no writer of ours produced."""
     [one] = inconsistencies([StoredEntry(7, b"{}", b"")])
     assert (one.position, "not a record" in one.message) == (7, True)
+
+
+def test_what_lies_far_back_is_looked_up_a_second_time(monkeypatch):
+    """A decision made twice a long time apart, and a deny overridden long after: found with little memory; the control keeps none."""
+    monkeypatch.setattr(consistency, "WINDOW", 4)
+    between = [record for n in range(9) for record in (decision(f"x{n}"), start(f"y{n}", f"x{n}"))]
+    end = [ExecutionEnded(execution=f"y{n}", outcome="executed") for n in range(9)]
+    override = DenyOverridden(hold="h1", request="r1", decision="no", by="os:b", why="w")
+    records = [decision("no", outcome="deny"), *between, *end, override, decision("x0"), decision("no", outcome="deny")]
+    entries = [StoredEntry(seq, encode_entry(1, record), b"") for seq, record in enumerate(records)]
+    found = list(inconsistencies(entries, lambda: entries))
+    assert [(one.position, "decided twice" in one.message) for one in found] == [(29, True), (30, True)]
+    monkeypatch.setattr(consistency.SeenIds, "add", lambda _self, _name: False)
+    assert list(inconsistencies(entries, lambda: entries)) == []
+    foreign = [*records[:28], DenyOverridden(hold="h1", request="r1", decision="x1", by="os:b", why="w")]
+    entries = [StoredEntry(seq, encode_entry(1, record), b"") for seq, record in enumerate(foreign)]
+    assert [one.position for one in inconsistencies(entries, lambda: entries)] == [28]
+
+
+def test_ids_seen_are_never_forgotten():
+    """Whatever was added is known; of what was not, hardly anything is."""
+    seen = SeenIds()
+    assert not any(seen.add(f"dec_{number}") for number in range(20_000))
+    assert all(seen.add(f"dec_{number}") for number in range(20_000))

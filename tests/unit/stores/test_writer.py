@@ -361,3 +361,65 @@ async def test_what_no_commit_will_ask_for_soon_is_not_kept(make):
         await store.commit(batch(opened("task_2", token="t")))
     assert store.origin("task_1", "v").sources == ("tool:s/t0", "tool:s/t1", "tool:s/t2")
     assert store.rebuild_rows() == []
+
+
+# -- when the write-ahead log is moved -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def moves(monkeypatch):
+    """The threads that moved the write-ahead log."""
+    found = []
+    real = writer.Writer._move
+
+    def move(self):
+        found.append(threading.current_thread())
+        real(self)
+
+    monkeypatch.setattr(writer.Writer, "_move", move)
+    return found
+
+
+async def until_moved(moves):
+    async with asyncio.timeout(20):
+        while not moves:
+            await asyncio.sleep(0.01)
+
+
+async def test_it_is_moved_once_nobody_comes(make, moves, monkeypatch):
+    """Past the first size a quiet moment is enough, and it is taken by the thread."""
+    monkeypatch.setattr(writer, "CHECKPOINT_IDLE", 1)
+    store = make()
+    await store.commit(batch(opened()))
+    await until_moved(moves)
+    assert threading.main_thread() not in moves
+    assert store._writer._unmoved == 0
+
+
+async def test_nobody_has_to_wait_for_it_before_it_is_large(make, quick, moves, threads, monkeypatch):
+    """Who comes one by one, on the loop, keeps it from being moved; in the quiet afterwards it is."""
+    monkeypatch.setattr(writer, "CHECKPOINT_IDLE", 1)
+    monkeypatch.setattr(writer, "QUIET_S", 3.0)
+    store = make()
+    await warmed_up(store)
+    start = time.monotonic()
+    for number in range(20):
+        await store.commit(batch(started(f"e{number}")))
+    if time.monotonic() - start < 3.0:
+        assert moves == []
+    monkeypatch.setattr(writer, "QUIET_S", 0.01)
+    await until_moved(moves)
+    assert here(threads)[-1]
+
+
+async def test_a_large_one_is_moved_although_somebody_comes(make, quick, moves, monkeypatch):
+    """It stays bounded: there is no quiet moment to wait for."""
+    monkeypatch.setattr(writer, "CHECKPOINT_IDLE", 1)
+    monkeypatch.setattr(writer, "CHECKPOINT_BUSY", 100_000)
+    monkeypatch.setattr(writer, "QUIET_S", 60.0)
+    store = make()
+    await warmed_up(store)
+    for number in range(40):
+        await store.commit(batch(started(f"e{number}")))
+    await until_moved(moves)
+    assert threading.main_thread() not in moves

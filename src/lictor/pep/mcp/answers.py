@@ -38,12 +38,15 @@ _NEXT: Final = {
     Reason.CONTAINED: "a person stopped this; do not try again. A call that was under way may have had its effect",
     Reason.STATE_UNCONFIRMED: "nothing runs until the gateway knows the newest state again; try later",
     Reason.CLOCK_UNSOUND: "nothing runs while the gateway cannot trust its clock; ask a person to look",
+    Reason.SINK_BEHIND: "nothing runs while the log does not arrive where it must; try later",
     Reason.CANNOT_RECORD: "nothing runs while decisions cannot be recorded; try later",
     Reason.OVERLOADED: "too many calls at once; wait for some to finish",
     Reason.UPSTREAM_DOWN: "the server behind the gateway is not running",
     Reason.UPSTREAM_TIMEOUT: "the server did not answer in time; the effect may have happened, so look before repeating it",
     Reason.CONFLICT: "the task changed at the same moment; call again",
 }
+_DOWN: Final = frozenset({Reason.CANNOT_RECORD, Reason.STATE_UNCONFIRMED, Reason.CLOCK_UNSOUND, Reason.SINK_BEHIND})
+"""Nothing runs at all: for HTTP the service is not available."""
 _PARSE: Final = frozenset(
     {Reason.INVALID_JSON, Reason.NOT_UTF8, Reason.DUPLICATE_KEY, Reason.INVALID_UNICODE, Reason.TRAILING_DATA}
 )
@@ -132,4 +135,4 @@ def code_of(reason: Reason) -> int:
 
 
 def _status(reason: Reason) -> int:
-    return 503 if reason in {Reason.CANNOT_RECORD, Reason.STATE_UNCONFIRMED, Reason.CLOCK_UNSOUND} else 200
+    return 503 if reason in _DOWN else 200

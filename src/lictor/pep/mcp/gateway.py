@@ -40,13 +40,14 @@ from lictor.pep.mcp.request import (
 from lictor.pep.mcp.results import ResultFlags, as_modern, flags_of
 from lictor.pep.mcp.seam import Answer, Caller, Channel, Era, Offer, Reply, Upstream
 from lictor.pep.mcp.underway import Stay, UnderWay
-from lictor.ports import Clock, Ids
+from lictor.ports import Clock, Ids, Watch
 from lictor.service.authorize import Authorize, Granted, Held, Outcome, Refused
 from lictor.service.execute import Execute, Sent
 from lictor.service.grant import Grant
 from lictor.service.loan import CredentialRefusedError
 from lictor.service.offers import Offers
 from lictor.service.origins import Sender
+from lictor.service.unwatched import UNWATCHED
 
 _ROUND_TRIPS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 _REFUSED_TOOLS: Final = frozenset(
@@ -93,6 +94,7 @@ class Gateway:
     """(task, server): why no connection may be started for it."""
     check_sent: Callable[[bytes], None] = _unmanaged
     """Raises `CallerError` where what a client sends holds a secret that the gateway manages (CRED-13)."""
+    watch: Watch = UNWATCHED
     underway: UnderWay = field(init=False)
     definitions: Definitions = field(init=False)
     questions: Questions = field(init=False)
@@ -121,6 +123,13 @@ class Gateway:
 
     async def handle(self, caller: Caller, method: str, params: dict[str, Any], channel: Channel) -> Answer:
         """Answer one request. Never raises but for cancellation: a defect of ours is a refusal, `internal_error`."""
+        task = caller.task.task
+        with self.watch.call(method, params.get("_meta"), task=task, version=caller.version) as seen:
+            answer = await self._handled(caller, method, params, channel)
+            seen.answered(answer.result, answer.error)
+            return answer
+
+    async def _handled(self, caller: Caller, method: str, params: dict[str, Any], channel: Channel) -> Answer:
         try:
             return await self._counted(caller, method, params, channel)
         except CallerError as error:
@@ -319,6 +328,10 @@ class Gateway:
 
     async def _waited(self, call: Call, held: Held, hint: HoldId | None, channel: Channel) -> bool:
         """Whether people were waited for, by whatever way there is to ask."""
+        with self.watch.waiting(held.hold):
+            return await self._asked(call, held, hint, channel)
+
+    async def _asked(self, call: Call, held: Held, hint: HoldId | None, channel: Channel) -> bool:
         if hint is not None:
             return not declined(call.params) and await self.holding.answered(held.hold)
         if self.holding.can_elicit(call.caller, channel):
@@ -358,7 +371,10 @@ class Gateway:
         replies: list[tuple[Reply, ResultFlags]] = []
 
         async def send(sealed: SealedArguments) -> Sent:
-            reply = await self._sent(call, grant, sealed, upstream, channel)
+            with self.watch.sending(call.method, call.request) as line:
+                meta = line.meta(passed_meta(call.params))
+                reply = await self._sent(call, grant, sealed, upstream, channel, meta)
+                line.answered(reply.result, reply.error)
             body = reply.result if reply.result is not None else msgspec.json.encode(reply.error)
             flags = flags_of(body)
             replies.append((reply, flags))
@@ -369,7 +385,13 @@ class Gateway:
         return await self._answer(call, *replies[0])
 
     async def _sent(
-        self, call: Call, grant: Grant, sealed: SealedArguments, upstream: Upstream, channel: Channel
+        self,
+        call: Call,
+        grant: Grant,
+        sealed: SealedArguments,
+        upstream: Upstream,
+        channel: Channel,
+        meta: dict[str, Any],
     ) -> Reply:
         """Send, under the eyes of whoever may stop it.
 
@@ -379,17 +401,23 @@ class Gateway:
         stay = call.stay
         stay.server, stay.action, stay.upstream = call.server, call.request.action, upstream
         try:
-            return await self._forward(call, grant, sealed, upstream, channel)
+            return await self._forward(call, grant, sealed, upstream, channel, meta)
         except asyncio.CancelledError:
             if stay.taken():
                 raise stay.halted() from None
             raise
 
     async def _forward(
-        self, call: Call, grant: Grant, sealed: SealedArguments, upstream: Upstream, channel: Channel
+        self,
+        call: Call,
+        grant: Grant,
+        sealed: SealedArguments,
+        upstream: Upstream,
+        channel: Channel,
+        meta: dict[str, Any],
     ) -> Reply:
         kind = call.request.kind
-        params: dict[str, Any] = passed_meta(call.params)
+        params: dict[str, Any] = dict(meta)
         arguments = None
         headers: dict[str, tuple[str, ...]] | None = None
         if kind in {ActionKind.TOOL, ActionKind.PROMPT}:

@@ -49,7 +49,7 @@ from lictor.ports import Clock, Ids, RecordStore
 from lictor.protocol.headers import VERSION_KEY, HeaderParams, check_agreement
 from lictor.protocol.jsonrpc import Message, Notification, Request, Response
 from lictor.service.admit import TasklessError
-from lictor.service.door import Claims, record_refusal
+from lictor.service.door import Claims
 from lictor.service.possession import Presented, UnprovedError, check_held
 from lictor.service.tasks import Tasks
 
@@ -97,7 +97,7 @@ def mcp_app(
         allowed_hosts: `Host` values accepted, lower case, with port where it is not the scheme's own.
         allowed_origins: `Origin` values accepted; `null` never is.
         limits: size of head, body and JSON.
-        store: where refusals are written down.
+        store: where claims are written down.
         clock: the time.
         ids: names of sessions.
         authenticate: knows tokens of every kind; None: opaque task tokens alone.
@@ -153,8 +153,6 @@ class _Endpoint:
         self._hosts = allowed_hosts
         self._origins = allowed_origins
         self._limits = limits
-        self._store = store
-        self._clock = clock
         self._authenticate = authenticate
         self._challenge = challenge
         self._claims = Claims(store, clock)
@@ -330,7 +328,7 @@ class _Endpoint:
         if exchange.identity is None and body:
             exchange.identity = claim_of(body, self._limits).id
         try:
-            await record_refusal(self._store, self._clock, exchange.state.task.id, body, error)
+            await self._gateway.authorize.turned_away(exchange.state.task.id, body, error)
         except StoreError as failed:
             await _turn_away(exchange.stream, exchange, failed)
             return

@@ -39,7 +39,6 @@ from lictor.pep.mcp.gateway import Gateway
 from lictor.pep.mcp.seam import Answer, Caller, Era, Reply
 from lictor.ports import Clock, RecordStore
 from lictor.protocol.jsonrpc import MessageId, Notification, Request, Response, encode_notification
-from lictor.service.door import record_refusal
 
 CONNECTION: Final = "stdio"
 READ_BYTES: Final = 64 * 1024
@@ -343,7 +342,7 @@ async def serve_stdio(gateway: Gateway, house: House, task_id: TaskId, stdin: Bi
         return live_task(house.store, house.clock, task_id)
 
     async def record(data: bytes, error: LictorError) -> None:
-        await record_refusal(house.store, house.clock, task_id, data, error)
+        await gateway.authorize.turned_away(task_id, data, error)
 
     try:
         await StdioDownstream(gateway, state, reader, writer, house.settings.limits, record).run()
