@@ -117,7 +117,8 @@ class Window:
         try:
             await self.page.get_by_role("button", name=name, exact=True).click()
         except PlaywrightError as error:
-            raise AssertionError(f"no {name!r} at {self.page.url}: {await self.text()}") from error
+            error.add_note(f"no {name!r} at {self.page.url}: {await self.text()}")
+            raise
 
     async def add(self, name: str) -> None:
         await self.page.goto(f"{self.base}/account")
