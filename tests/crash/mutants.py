@@ -28,8 +28,9 @@ Dead = Callable[[Iterable[InstanceId]], Iterable[InstanceId]]
 class RecordsLater:
     """`record_after_effect`: a receipt at once, the commit a moment later."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, later_s: float = 0.002) -> None:
         self._inner = inner
+        self._later_s = later_s
         self._later: set[asyncio.Task[Receipt]] = set()
 
     def __getattr__(self, name: str) -> Any:
@@ -46,7 +47,7 @@ class RecordsLater:
         return Receipt(0, 1)
 
     async def _after(self, batch: Batch) -> Receipt:
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(self._later_s)
         return await self._inner.commit(batch)
 
 

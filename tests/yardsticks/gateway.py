@@ -48,7 +48,7 @@ def records_later() -> None:
     right = authorize.Authorize.__init__
 
     def wrong(self: Any, *, store: Any, **rest: Any) -> None:
-        right(self, store=RecordsLater(store), **rest)
+        right(self, store=RecordsLater(store, later_s=0.02), **rest)
 
     authorize.Authorize.__init__ = wrong  # type: ignore[method-assign]
 

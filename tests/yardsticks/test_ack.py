@@ -29,7 +29,7 @@ REFUSED = {
 }
 """What the right gateway answers to each try; in parallel, in any order."""
 WRONG = (
-    ("unheld records_later", {"unasked": {"ACK001"}, "before": {"ACK006"}}),
+    ("unheld records_later", {"unasked": {"ACK001", "ACK006"}, "changed": {"ACK006"}}),
     (
         "not_consumed denial_forgotten unsealed never_late deaf",
         {

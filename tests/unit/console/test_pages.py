@@ -172,6 +172,7 @@ ATTRIBUTES = frozenset(
         "data-passkey-rp",
         "data-passkey-optional",
         "data-passkey-error",
+        "data-passkey-off",
     ]
 )
 LINKS = re.compile(
