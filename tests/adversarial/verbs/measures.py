@@ -150,7 +150,9 @@ async def blast_radius(run: Run, seen: Observed, match: Match) -> None:
     allowed = [one.word is Word.ALLOW for one in steps]
     require(allowed == [True] * PER_HOUR + [False] * (len(steps) - PER_HOUR), f"{sum(allowed)} ran")
     require(steps[PER_HOUR].reason == Reason.NEEDS_APPROVAL.value, f"reason {steps[PER_HOUR].reason!r}")
-    require({one.reason for one in steps[PER_HOUR:]} <= _HELD, "refused for something else")
+    # Hundreds of calls on a busy machine: a late decision is a denial, too.
+    others = {one.reason for one in steps[PER_HOUR:]} - _HELD - {Reason.POLICY_TIMEOUT.value}
+    require(not others, f"refused for {others}")
     require(len(run.effects()) == PER_HOUR, f"{len(run.effects())} effects")
     offering = run.world.main.house.policy.current().offering(ActionKind.TOOL, ServerName("fs"), "delete_file")
     require(offering is not None and not offering.entry.reversible, "it is called reversible")
