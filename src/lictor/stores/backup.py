@@ -22,7 +22,7 @@ from lictor.model.reasons import Reason
 from lictor.records.checkpoint import open_checkpoint
 from lictor.stores.keys import ANCHOR_FILE, LOG_FILE, LOG_KEY_FILE, signing_key
 from lictor.stores.private import FILE_MODE, check_private, create_private, private_folder, replace_private, sync_folder
-from lictor.stores.snapshot import UNREADABLE
+from lictor.stores.reading import UNREADABLE
 from lictor.stores.sqlite_schema import SEAL, Log, check, connect
 
 KEPT: Final = frozenset({LOG_KEY_FILE, "safe.db", "safe.key.wrapped"})

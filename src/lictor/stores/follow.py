@@ -7,11 +7,10 @@ import asyncio
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
-
-import msgspec
 
 from lictor.lifecycle.containments import in_force
 from lictor.lifecycle.rows import Key, Row, decode_row
@@ -19,7 +18,9 @@ from lictor.model.errors import StoreError
 from lictor.model.lease import Lease, LeaseStatus
 from lictor.model.reasons import Reason
 from lictor.ports import Counts
+from lictor.stores.beside import drop, hand_over
 from lictor.stores.group import SELECT_ROW
+from lictor.stores.reading import BAD_ROW, UNREADABLE
 from lictor.stores.sqlite_schema import connect
 
 BUSY_MS: Final = 200
@@ -99,12 +100,12 @@ class SqliteFollower:
                     connection = connect(self._path, read_only=True)
                     connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
                 found = work(connection)
-            except (sqlite3.Error, OSError, KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except (OSError, *UNREADABLE, *BAD_ROW) as error:
                 failed = StoreError(Reason.CANNOT_RECORD, f"the log cannot be read: {str(error)!r:.160}")
-                _drop(connection)
+                drop(connection)
                 connection = None
-            _hand_over(loop, future, self._over, found, failed)
-        _drop(connection)
+            hand_over(loop, future, partial(_settle, found, failed), always=self._over)
+        drop(connection)
 
 
 def _since(connection: sqlite3.Connection, seq: int, limit: int) -> list[bytes]:
@@ -142,31 +143,8 @@ def _counts(connection: sqlite3.Connection, now_ms: int, longest_task_ms: int) -
         connection.execute("ROLLBACK")
 
 
-def _drop(connection: sqlite3.Connection | None) -> None:
-    if connection is not None:
-        try:
-            connection.close()
-        except sqlite3.Error:  # nobody can be told, and the next read opens anew
-            return
-
-
-def _hand_over(
-    loop: asyncio.AbstractEventLoop,
-    future: "asyncio.Future[Any]",
-    over: Callable[[], None],
-    found: Any,
-    failed: StoreError | None,
-) -> None:
-    def settle() -> None:
-        over()
-        if future.done():
-            return
-        if failed is None:
-            future.set_result(found)
-        else:
-            future.set_exception(failed)
-
-    try:
-        loop.call_soon_threadsafe(settle)
-    except RuntimeError:  # the loop has ended: nobody waits any more
-        return
+def _settle(found: Any, failed: StoreError | None, future: "asyncio.Future[Any]") -> None:
+    if failed is None:
+        future.set_result(found)
+    else:
+        future.set_exception(failed)

@@ -10,6 +10,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Final
@@ -23,7 +24,9 @@ from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
 from lictor.model.task import TaskState
 from lictor.ports import Look, RecordStore
+from lictor.stores.beside import drop, hand_over
 from lictor.stores.group import SELECT_ROW
+from lictor.stores.reading import BAD_ROW, UNREADABLE
 from lictor.stores.sqlite_schema import connect
 
 BUSY_MS: Final = 200
@@ -87,13 +90,13 @@ class SqliteProbe:
                 outcome = _look(connection, tasks)
             except LictorError as error:
                 outcome = error
-            except (sqlite3.Error, OSError, KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except (OSError, *UNREADABLE, *BAD_ROW) as error:
                 outcome = StoreError(Reason.CANNOT_RECORD, f"the log cannot be read: {str(error)!r:.160}")
             if not isinstance(outcome, Look):
-                _drop(connection)
+                drop(connection)
                 connection = None
-            _hand_over(loop, future, outcome)
-        _drop(connection)
+            hand_over(loop, future, partial(_settle, outcome))
+        drop(connection)
 
 
 class DirectProbe:
@@ -153,24 +156,8 @@ def _identity(path: Path) -> tuple[int, int]:
     return (found.st_dev, found.st_ino)
 
 
-def _drop(connection: sqlite3.Connection | None) -> None:
-    if connection is not None:
-        try:
-            connection.close()
-        except sqlite3.Error:  # nobody can be told, and the next look opens anew
-            return
-
-
-def _hand_over(loop: asyncio.AbstractEventLoop, future: "asyncio.Future[Look]", outcome: Look | LictorError) -> None:
-    def settle() -> None:
-        if future.done():
-            return
-        if isinstance(outcome, Look):
-            future.set_result(outcome)
-        else:
-            future.set_exception(outcome)
-
-    try:
-        loop.call_soon_threadsafe(settle)
-    except RuntimeError:  # the loop has ended: nobody waits any more
-        return
+def _settle(outcome: Look | LictorError, future: "asyncio.Future[Look]") -> None:
+    if isinstance(outcome, Look):
+        future.set_result(outcome)
+    else:
+        future.set_exception(outcome)

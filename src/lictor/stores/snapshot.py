@@ -7,20 +7,15 @@ import sqlite3
 from collections.abc import Iterator
 from itertools import starmap
 from pathlib import Path
-from typing import Any, Final, Self
-
-import msgspec
+from typing import Any, Self
 
 from lictor.lifecycle.rows import Key, Row, decode_row
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
 from lictor.ports import StoredEntry
+from lictor.stores.reading import BAD_ROW, PAGE, UNREADABLE
 from lictor.stores.rebuild import Difference, differences
 from lictor.stores.sqlite_schema import connect
-
-UNREADABLE: Final = (sqlite3.Error, UnicodeDecodeError)
-"""What a damaged file makes the driver raise: it cannot always put its own complaint into words."""
-_PAGE: Final = 512
 
 
 class LogSnapshot:
@@ -92,7 +87,7 @@ class LogSnapshot:
         for kind, name, *columns in self._stream("SELECT kind, id, status, owner, at_ms, body FROM rows"):
             try:
                 yield (kind, name), decode_row(kind, name, *columns)
-            except (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError):
+            except BAD_ROW:
                 yield (kind, name), None
 
     def _stream(self, sql: str, *parameters: object) -> Iterator[Any]:
@@ -102,7 +97,7 @@ class LogSnapshot:
     def _pages(self, sql: str, *parameters: object) -> Iterator[list[Any]]:
         try:
             cursor = self._connection.execute(sql, parameters)
-            while page := cursor.fetchmany(_PAGE):
+            while page := cursor.fetchmany(PAGE):
                 yield page
         except UNREADABLE as error:
             raise _unreadable(error) from error

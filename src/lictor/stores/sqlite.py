@@ -11,29 +11,28 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lictor.lifecycle.rows import Execution, Key, Live, Row, decode_row
+from lictor.lifecycle.rows import Execution, Key, Live, Row
 from lictor.model.approval import Allowance, Hold, Passkey
 from lictor.model.errors import StoreError
-from lictor.model.ids import AgentId, HumanId, InstanceId, LeaseId, PolicyRevision, RequestId, TaskId
+from lictor.model.ids import AgentId, HumanId, InstanceId, LeaseId, PolicyRevision, TaskId
 from lictor.model.lease import Lease
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import ExecutionStarted
 from lictor.model.task import TaskState
 from lictor.pdp.origins.digest import origin_key
-from lictor.ports import Batch, Payload, Receipt, StoredEntry
+from lictor.ports import Batch, Receipt
 from lictor.records.checkpoint import VerifierKey
 from lictor.stores.commit import entries_of
 from lictor.stores.group import OWE_SCRUB, SELECT_ROW
 from lictor.stores.jobs import Job
 from lictor.stores.known import KnownRows, Scope
+from lictor.stores.reading import PAGE, UNREADABLE, LogReads, decoded
 from lictor.stores.rebuild import Difference
 from lictor.stores.scrub import scrub
-from lictor.stores.sealing import unseal
-from lictor.stores.snapshot import UNREADABLE, LogSnapshot
+from lictor.stores.snapshot import LogSnapshot
 from lictor.stores.sqlite_schema import Log, check, connect, prepare
 from lictor.stores.state import StateReads
 from lictor.stores.wal_index import WalIndex
@@ -43,15 +42,13 @@ READ_BUSY_MS: Final = 200
 """How long a read waits for whoever keeps readers out: it waits on the event loop, which has a lease to mind meanwhile."""
 _DISK: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}
 """What SQLite says when the disk is at fault, not what is on it."""
-_PAGE: Final = 512
-"""Entries read at a time: between two pages no snapshot is held."""
 
 _SELECT_LIST: Final = "SELECT kind, id, status, owner, at_ms, body FROM rows WHERE "
 _SELECT_SCOPE: Final = f"{_SELECT_LIST} kind = ? AND id >= ? AND id < ? LIMIT ?"
 _NEWEST: Final = " ORDER BY at_ms DESC, id DESC LIMIT ?"
 
 
-class SqliteStore(StateReads):
+class SqliteStore(StateReads, LogReads):
     """`lictor.ports.RecordStore` in one SQLite file (WAL, synchronous=FULL). Any number of processes may have it open.
 
     Reads and `close` are for the thread that made it; `commit` is for any event loop.
@@ -187,21 +184,6 @@ class SqliteStore(StateReads):
 
     # -- payloads and bundles --------------------------------------------------------------------------------------------
 
-    def payload(self, request: RequestId) -> Payload | None:
-        """See `RecordStore.payload`.
-
-        Raises:
-            StoreError: `log_damaged`: it is there with its key but does not open.
-        """
-        found = self._all(
-            "SELECT k.key, p.task, p.nonce, p.ciphertext FROM payloads p JOIN task_keys k ON k.task = p.task WHERE request = ?",
-            request,
-        )
-        if not found:
-            return None
-        key, task, nonce, ciphertext = found[0]
-        return unseal(key, request, task, nonce, ciphertext)
-
     def erase_payloads(self, task: TaskId) -> None:
         """Forget what a task's requests carried, for good, by deleting its key; the log stays whole. Idempotent.
 
@@ -249,25 +231,7 @@ class SqliteStore(StateReads):
 
         self._write(keep)
 
-    def bundle(self, revision: PolicyRevision) -> dict[str, bytes] | None:
-        """See `RecordStore.bundle`."""
-        files = dict(self._all("SELECT name, data FROM bundles WHERE revision = ? ORDER BY name", revision))
-        return files or None
-
     # -- the log ---------------------------------------------------------------------------------------------------------
-
-    def size(self) -> int:
-        """See `RecordStore.size`."""
-        return int(self._all("SELECT ifnull(max(seq), -1) + 1 FROM entries")[0][0])
-
-    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[StoredEntry]:
-        """See `RecordStore.entries`. Ends at what was committed when it started."""
-        end = self.size() if stop is None else min(stop, self.size())
-        sql = "SELECT seq, data, leaf FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq LIMIT ?"
-        while start < end and (page := self._all(sql, start, end, _PAGE)):
-            for row in page:
-                yield StoredEntry(*row)
-            start = page[-1][0] + 1
 
     def newest_checkpoint(self) -> str:
         """The signed checkpoint of everything committed so far."""
@@ -276,9 +240,7 @@ class SqliteStore(StateReads):
     def checkpoints(self) -> Iterator[str]:
         """See `RecordStore.checkpoints`."""
         after = -1
-        while page := self._all(
-            "SELECT size, text FROM checkpoints WHERE size > ? ORDER BY size LIMIT ?", after, _PAGE
-        ):
+        while page := self._all("SELECT size, text FROM checkpoints WHERE size > ? ORDER BY size LIMIT ?", after, PAGE):
             for after, text in page:  # noqa: B007 - the last is where the next page starts
                 yield text
 
@@ -335,7 +297,7 @@ class SqliteStore(StateReads):
 
     def _read_row(self, key: Key) -> Row | None:
         found = self._all(SELECT_ROW, *key)
-        return _decode(*key, *found[0]) if found else None
+        return decoded(*key, *found[0]) if found else None
 
     def _read_scope(self, kind: str, prefix: str, limit: int) -> Scope:
         """Rows whose id begins with a text that ends in a space: those up to the character behind the space."""
@@ -343,7 +305,7 @@ class SqliteStore(StateReads):
         return {row.id: row for row in rows}
 
     def _list(self, sql: str, *parameters: object) -> list[Row]:
-        return [_decode(*columns) for columns in self._all(sql, *parameters)]
+        return [decoded(*columns) for columns in self._all(sql, *parameters)]
 
     def _write(self, change: Callable[[sqlite3.Connection], None]) -> None:
         """A rare write that is no record, on this thread, in a transaction of its own."""
@@ -370,14 +332,6 @@ class SqliteStore(StateReads):
             raise StoreError(
                 Reason.CANNOT_RECORD, f"cannot record: {error}", remedy="free space on the disk"
             ) from error
-
-
-def _decode(kind: str, name: str, status: str, owner: str, at_ms: int, body: bytes) -> Row:
-    try:
-        return decode_row(kind, name, status, owner, at_ms, body)
-    except (KeyError, TypeError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        message = f"the row of {kind} {name!r:.80} is not readable"
-        raise StoreError(Reason.LOG_DAMAGED, message, remedy="see: lictor log verify") from error
 
 
 def _unreadable(error: Exception) -> StoreError:

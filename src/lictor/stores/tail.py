@@ -12,6 +12,7 @@ from typing import Final
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
 from lictor.ports import RecordStore, StoredEntry
+from lictor.stores.reading import UNREADABLE
 from lictor.stores.sqlite_schema import connect
 
 _SIZE: Final = "SELECT ifnull(max(seq), -1) + 1 FROM entries"
@@ -47,7 +48,7 @@ class LogTail:
     def _all(self, sql: str, *parameters: int) -> list[tuple[int, bytes, bytes]]:
         try:
             return self._connection.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
+        except UNREADABLE as error:
             raise _unreadable(error) from error
 
 
@@ -74,5 +75,5 @@ def tail_of(path: Path) -> Callable[[], LogTail]:
     return lambda: LogTail(path)
 
 
-def _unreadable(error: sqlite3.Error) -> StoreError:
+def _unreadable(error: Exception) -> StoreError:
     return StoreError(Reason.CANNOT_RECORD, f"the log cannot be read: {str(error)!r:.160}")
