@@ -9,7 +9,6 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
 from typing import Final, Self
 
 from cryptography.exceptions import InvalidSignature
@@ -18,7 +17,17 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 from lictor.records.merkle import HASH_SIZE, MAX_SIZE
-from lictor.records.note import KEY_ID_SIZE, Note, Signature, damaged, exact_base64, is_name, read_note
+from lictor.records.note import (
+    Note,
+    Signature,
+    damaged,
+    exact_base64,
+    is_name,
+    key_id_of,
+    key_text,
+    read_key_text,
+    read_note,
+)
 
 _ED25519: Final = b"\x01"
 _PUBLIC_SIZE: Final = 32
@@ -85,23 +94,22 @@ class VerifierKey:
         Raises:
             OperatorError: `config_refused`: not such a string, another algorithm, or the hash is not the key's.
         """
-        name, _, rest = text.partition("+")
-        claimed, _, encoded = rest.partition("+")
-        raw = exact_base64(encoded)
-        if raw is None or raw[:1] != _ED25519:
+        found = read_key_text(text, _ED25519)
+        if found is None:
             raise _bad_key(f"not an ed25519 verifier key: {text!r:.120}")
-        key = cls(name, raw[1:])
+        name, public, claimed = found
+        key = cls(name, public)
         if key.key_id().hex() != claimed:
             raise _bad_key(f"the hash in the verifier key does not belong to it: {text!r:.120}")
         return key
 
     def key_id(self) -> bytes:
         """SHA-256(name || 0x0A || 0x01 || public key)[:4] (signed-note, "Ed25519 signatures")."""
-        return sha256(self.name.encode() + b"\n" + _ED25519 + self.public).digest()[:KEY_ID_SIZE]
+        return key_id_of(self.name, _ED25519, self.public)
 
     def text(self) -> str:
         """`name+hash+base64(0x01 || public key)`: what `parse` reads."""
-        return f"{self.name}+{self.key_id().hex()}+{b64encode(_ED25519 + self.public).decode()}"
+        return key_text(self.name, _ED25519, self.public)
 
 
 def sign_note(text: str, name: str, signer: Ed25519PrivateKey) -> str:

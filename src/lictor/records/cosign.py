@@ -4,10 +4,8 @@ A cosignature states that its signer, somebody else than the log, has seen no ot
 rewrite by whoever holds the log's own key is found. It refuses to know how witnesses are reached and what they keep.
 """
 
-from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Final, Self
 
 from cryptography.exceptions import InvalidSignature
@@ -16,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from lictor.model.errors import OperatorError, StoreError
 from lictor.model.reasons import Reason
 from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint
-from lictor.records.note import KEY_ID_SIZE, Note, Signature, damaged, exact_base64, is_name, read_note
+from lictor.records.note import Note, Signature, damaged, is_name, key_id_of, key_text, read_key_text, read_note
 
 MAX_TIME_S: Final = 2**63 - 1
 
@@ -74,23 +72,22 @@ class WitnessKey:
         Raises:
             OperatorError: `config_refused`: not such a string, another algorithm, or the hash is not the key's.
         """
-        name, _, rest = text.partition("+")
-        claimed, _, encoded = rest.partition("+")
-        raw = exact_base64(encoded)
-        if raw is None or raw[:1] != _COSIGNATURE_V1:
+        found = read_key_text(text, _COSIGNATURE_V1)
+        if found is None:
             raise _bad_key(f"not the verifier key of a witness (cosignature/v1): {text!r:.120}")
-        key = cls(name, raw[1:])
+        name, public, claimed = found
+        key = cls(name, public)
         if key.key_id().hex() != claimed:
             raise _bad_key(f"the hash in the verifier key does not belong to it: {text!r:.120}")
         return key
 
     def key_id(self) -> bytes:
         """SHA-256(name || 0x0A || 0x04 || public key)[:4] (tlog-cosignature, "Format")."""
-        return sha256(self.name.encode() + b"\n" + _COSIGNATURE_V1 + self.public).digest()[:KEY_ID_SIZE]
+        return key_id_of(self.name, _COSIGNATURE_V1, self.public)
 
     def text(self) -> str:
         """`name+hash+base64(0x04 || public key)`: what `parse` reads."""
-        return f"{self.name}+{self.key_id().hex()}+{b64encode(_COSIGNATURE_V1 + self.public).decode()}"
+        return key_text(self.name, _COSIGNATURE_V1, self.public)
 
 
 def message(text: str, time_s: int) -> bytes:

@@ -7,6 +7,7 @@ of a stored note can change unnoticed.
 import re
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
+from hashlib import sha256
 from typing import Final, NamedTuple, Never
 
 from lictor.model.errors import StoreError
@@ -68,6 +69,24 @@ def exact_base64(text: str) -> bytes | None:
     except (Base64Error, ValueError):
         return None
     return data if b64encode(data).decode() == text else None
+
+
+def key_id_of(name: str, kind: bytes, public: bytes) -> bytes:
+    """SHA-256(name || 0x0A || kind || public key)[:4] (signed-note, "Signatures"); `kind` is one byte."""
+    return sha256(name.encode() + b"\n" + kind + public).digest()[:KEY_ID_SIZE]
+
+
+def key_text(name: str, kind: bytes, public: bytes) -> str:
+    """A verifier key as people pass it on: `name+hash+base64(kind || public key)`."""
+    return f"{name}+{key_id_of(name, kind, public).hex()}+{b64encode(kind + public).decode()}"
+
+
+def read_key_text(text: str, kind: bytes) -> tuple[str, bytes, str] | None:
+    """Name, public key and claimed hash of a verifier key; None: it is none of this kind. Nothing of them is checked."""
+    name, _, rest = text.partition("+")
+    claimed, _, encoded = rest.partition("+")
+    raw = exact_base64(encoded)
+    return None if raw is None or raw[:1] != kind else (name, raw[1:], claimed)
 
 
 def read_note(note: str) -> Note:
