@@ -12,7 +12,7 @@ from typing import Any
 from crash.rig import Rig
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
-from lictor.stores import sqlite_schema, writer
+from lictor.stores import scribe, sqlite_schema
 
 Fault = Callable[[Rig, Any], AbstractContextManager[None]]
 BUSY_S = 0.2
@@ -42,22 +42,22 @@ def refuses(rig: Rig, _: Any) -> Iterator[None]:
 @contextmanager
 def writer_connections(rig: Rig, patch: Any, change: Callable[[sqlite3.Connection], None]) -> Iterator[None]:
     """Change the writer's connection, and every one it opens meanwhile."""
-    real = writer.connect
+    real = scribe.connect
 
     def broken(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection = real(path, read_only=read_only)
         change(connection)
         return connection
 
-    patch.setattr(writer, "connect", broken)
-    present = rig.real._writer._connection
+    patch.setattr(scribe, "connect", broken)
+    present = rig.real._writer._scribe.connection
     if present is not None:
         change(present)
     try:
         yield
     finally:
-        patch.setattr(writer, "connect", real)
-        present = rig.real._writer._connection
+        patch.setattr(scribe, "connect", real)
+        present = rig.real._writer._scribe.connection
         if present is not None:  # what the disk did to it is over
             present.execute("PRAGMA query_only=OFF")
             present.execute("PRAGMA max_page_count=1073741823")
@@ -89,7 +89,7 @@ def out_of_space(rig: Rig, _: Any) -> Iterator[None]:
 def locked(rig: Rig, patch: Any) -> Iterator[None]:
     """Another process holds the write lock for longer than anybody waits."""
     patch.setattr(sqlite_schema, "BUSY_S", BUSY_S)
-    present = rig.real._writer._connection
+    present = rig.real._writer._scribe.connection
     if present is not None:
         present.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1_000)}")
     with other_writer(rig):

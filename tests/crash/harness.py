@@ -14,7 +14,7 @@ import msgspec
 
 from crash.ledger import Ledger, log_faults
 from crash.mutants import recover_wrongly
-from crash.points import LOAD_POINTS, RECOVERY_POINTS
+from crash.points import JOURNAL_POINTS, LOAD_POINTS, RECOVERY_POINTS
 from crash.scene import open_store, write_bundle
 from crash.upstream import AckFile, EffectFile
 from crash.worker import Order, Report, rerun
@@ -33,6 +33,11 @@ NTH = {
     "5 committed, nobody told": 25,
     "6 refusal, before commit": 2,
     "6 refusal, after commit": 2,
+    "J started": 1,
+    "J before catching up": 4,
+    "J caught up": 4,
+    "J before it ends": 1,
+    "J ended, right not given back": 1,
     "0": 8,
 }
 """Highest number of times a point is passed before it kills; `0` for the rest."""
@@ -155,7 +160,7 @@ def finish(house: House, worker: Worker, totals: Totals) -> list[str]:
 
 def orders(house: House, number: int, rng: random.Random, mutant: str = "") -> list[Order]:
     """The gateways of one round: one killed under load; for recovery points, a second one killed while it recovers."""
-    places = (*LOAD_POINTS, *RECOVERY_POINTS)
+    places = (*LOAD_POINTS, *JOURNAL_POINTS, *RECOVERY_POINTS)
     point = places[number // 2 % len(places)] if number % 2 == 0 else ""
     base = Order(state=str(house.state), seed=rng.randrange(2**32), mutant=mutant)
     if not point:

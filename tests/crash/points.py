@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lictor.model.record import (
@@ -20,7 +21,9 @@ from lictor.model.record import (
     TaskOpened,
 )
 from lictor.ports import Batch, Receipt
+from lictor.stores import journal, scribe
 from lictor.stores.group import Group
+from lictor.stores.right import Right
 
 LOAD_POINTS = (
     "1 asked",
@@ -46,6 +49,15 @@ LOAD_POINTS = (
     "9 outcome, before commit",
     "9 outcome, after commit",
 )
+JOURNAL_POINTS = (
+    "J started",
+    "J frame written, not synced",
+    "J frame durable, nobody told",
+    "J before catching up",
+    "J caught up",
+    "J before it ends",
+    "J ended, right not given back",
+)
 RECOVERY_POINTS = ("R before commit", "R inside a transaction", "R committed, nobody told", "R after commit")
 
 
@@ -59,7 +71,7 @@ class Points:
 
     def hit(self, name: str) -> None:
         """Die here if this is the place and the time."""
-        if name != self.armed:
+        if not name or name != self.armed:
             return
         self.nth -= 1
         if self.nth <= 0:
@@ -155,3 +167,37 @@ def die_unacknowledged(points: Points, recovering: Callable[[], bool]) -> None:
         points.hit("R committed, nobody told" if recovering() else "5 committed, nobody told")
 
     Group.committed = then_die  # type: ignore[method-assign]
+
+
+JOURNAL_BYTES = 262_144
+"""Small enough to be written over within a life."""
+
+
+def journaled(points: Points, log: Path) -> None:
+    """Every group of this process after the first goes to a journal, with a place to die at each of its steps."""
+    scribe.BUSY_AFTER = 0  # type: ignore[misc]
+    scribe.QUIET_S = 0.003  # type: ignore[misc]
+    journal.FILE_BYTES = JOURNAL_BYTES  # type: ignore[misc]
+    log.parent.mkdir(mode=0o700, exist_ok=True)
+    journal.make(log)
+    _hit(points, Right, "mark", after="J started", only={"journal": True})
+    _hit(points, journal, "write", after="J frame written, not synced")
+    _hit(points, journal.Journal, "append", after="J frame durable, nobody told")
+    _hit(points, scribe.Scribe, "catch_up", before="J before catching up", after="J caught up")
+    _hit(points, journal.Journal, "close", before="J before it ends")
+    _hit(points, Right, "mark", after="J ended, right not given back", only={"journal": False})
+
+
+def _hit(
+    points: Points, owner: Any, name: str, *, before: str = "", after: str = "", only: dict[str, Any] | None = None
+) -> None:
+    real = getattr(owner, name)
+
+    def dying(*args: Any, **named: Any) -> Any:
+        points.hit(before)
+        found = real(*args, **named)
+        if only is None or only == named:
+            points.hit(after)
+        return found
+
+    setattr(owner, name, dying)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from crash.harness import Worker, campaign, first_violation
-from crash.points import LOAD_POINTS, RECOVERY_POINTS
+from crash.points import JOURNAL_POINTS, LOAD_POINTS, RECOVERY_POINTS
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="needs fork and SIGKILL"),
@@ -33,11 +33,11 @@ def test_no_kill_breaks_a_promise(worker, tmp_path):
     print(f"\n{totals}")
     assert not faults, "\n".join(faults[:20])
     assert totals.rounds == ROUNDS
-    assert totals.replayed > 10 * ROUNDS
-    assert totals.effects > 2 * ROUNDS
+    assert totals.replayed > 5 * ROUNDS
+    assert totals.effects > ROUNDS
     assert totals.indeterminate > 0
     if ROUNDS >= 300:
-        assert not {*LOAD_POINTS, *RECOVERY_POINTS} - totals.points.keys()
+        assert not {*LOAD_POINTS, *JOURNAL_POINTS, *RECOVERY_POINTS} - totals.points.keys()
 
 
 @pytest.mark.parametrize(

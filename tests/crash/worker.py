@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from crash.mutants import RecordsLater, check_then_mark, recover_wrongly
-from crash.points import EngineSeam, Points, SignerSeam, StoreSeam, die_unacknowledged
+from crash.points import JOURNAL_POINTS, EngineSeam, Points, SignerSeam, StoreSeam, die_unacknowledged, journaled
 from crash.scene import AUDITOR, OWNER, Core, Policy, activate, open_store
 from crash.upstream import AckFile, Effect, EffectFile
 from lictor.model.action import ActionRequest
@@ -75,6 +75,8 @@ class Gateway:
         self.acks = AckFile(state.parent / "acks")
         self.state = state
         self.seam: Any = None
+        if order.seed % 2 or order.point in JOURNAL_POINTS:
+            journaled(points, state / "log.db")
         signer = SignerSeam(Keys.open(state).signer, points, self.recovering)
         die_unacknowledged(points, self.recovering)
         self.seam = StoreSeam(open_store(state, signer=signer), points)

@@ -16,7 +16,7 @@ import msgspec
 from lictor.lifecycle import fold as rules
 from lictor.model.approval import HoldStatus
 from lictor.model.errors import ConflictError
-from lictor.stores import commit, writer
+from lictor.stores import commit, scribe
 from lictor.stores.keys import Keys
 from lictor.stores.sqlite import SqliteStore
 from store_samples import NOW, batch, decided, opened, payload, received, started
@@ -31,7 +31,7 @@ def open_store(folder):
 
 async def write(folder, acks, mode):
     """Commit without end; a line for each acknowledged batch goes out in one write, so that a kill never tears one."""
-    writer.CHECKPOINT_IDLE, writer.CHECKPOINT_BUSY = 200_000, 400_000  # so that kills hit checkpoints too
+    scribe.CHECKPOINT_IDLE, scribe.CHECKPOINT_BUSY = 200_000, 400_000  # so that kills hit checkpoints too
     store, me = open_store(folder), os.getpid()
     out = os.open(acks, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     task = f"task_{me}_{acks.name}"

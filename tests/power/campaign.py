@@ -41,6 +41,7 @@ class Campaign:
         heard: Callable[[list[Event]], list[Event]] = list,
         recorder: Callable[[Path], Recorder] = Recorder,
         failing: bool = False,
+        first: dict[str, bytes] | None = None,
     ) -> None:
         """Nothing happened yet.
 
@@ -53,8 +54,10 @@ class Campaign:
             heard: what of a record the platter hears: a wrong disk.
             recorder: makes the record.
             failing: whether its disk fails meanwhile.
+            first: files that are there before the first life of each line.
         """
         self.home, self.policy, self.mutant, self.heard, self.recorder = home, policy, mutant, heard, recorder
+        self.first = first or {}
         self.random = random.Random(seed)
         self.checker = Checker(scratch, failing)
         self.keys = home / "keys"
@@ -68,7 +71,7 @@ class Campaign:
         life, left = 0, dict[str, bytes]()
         while self.rounds < rounds and not (stop and self.faults):
             if life % LIVES == 0:
-                left = {}
+                left = self.first
             left = self._life(self.home / str(life), left, min(CUTS, rounds - self.rounds), stop=stop)
             life += 1
 

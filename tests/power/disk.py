@@ -1,17 +1,21 @@
-"""A disk between SQLite and the operating system: it sees every write and sync of the real store, and may refuse or delay them.
+"""A disk between the store and the operating system: it sees every write and sync, and may refuse or delay them.
 
 The store is not changed and its SQLite neither: SQLite's own VFS is registered a second time under another name, as the default,
 with `xWrite`, `xTruncate`, `xSync`, `xOpen` and `xDelete` going by a `Watcher` first (https://sqlite.org/c3ref/io_methods.html).
 Connections that are opened while it is installed go through it, whoever opens them. It needs the library that Python's `sqlite3`
-is linked with; where that cannot be reached (`available`) there is nothing to install.
+is linked with; where that cannot be reached (`available`) there is nothing to install. The journal's own writes and syncs go by it too.
 """
 
 import ctypes
+import errno
 import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import CFUNCTYPE, POINTER, Structure, c_char_p, c_int, c_int64, c_void_p
+from pathlib import Path
+
+from lictor.stores import journal
 
 OK = 0
 IOERR = 10
@@ -198,9 +202,42 @@ def installed(watcher: Watcher) -> Iterator[None]:
     _disk.watcher, _disk.failed = watcher, None
     _disk.default(here=True)
     try:
-        yield
+        with _journal_too(watcher):
+            yield
     finally:
         _disk.default(here=False)
         _disk.watcher = Watcher()
     if _disk.failed is not None:
         raise _disk.failed
+
+
+_ERRNO = {FULL: errno.ENOSPC, READONLY: errno.EROFS}
+
+
+@contextmanager
+def _journal_too(watcher: Watcher) -> Iterator[None]:
+    """What the store asks of the system itself (`journal.write`, `journal.sync`), by the same watcher."""
+    real_write, real_sync = journal.write, journal.sync
+
+    def heard(code: int) -> None:
+        if code != OK:
+            raise OSError(_ERRNO.get(code, errno.EIO), "the disk says no")
+
+    def write(file: int, data: bytes, at: int) -> None:
+        heard(watcher.write(_name(file), bytes(data), at))
+        real_write(file, data, at)
+
+    def sync(file: int) -> None:
+        heard(watcher.sync(_name(file)))
+        real_sync(file)
+        watcher.synced(_name(file))
+
+    journal.write, journal.sync = write, sync
+    try:
+        yield
+    finally:
+        journal.write, journal.sync = real_write, real_sync
+
+
+def _name(file: int) -> str:
+    return str(Path(f"/proc/self/fd/{file}").readlink())

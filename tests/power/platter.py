@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import get_ident
 from typing import Any, NamedTuple
 
 from power.disk import OK, Watcher
@@ -57,10 +58,10 @@ class Recorder(Watcher):
         return self._add("truncate", name, None, size)
 
     def sync(self, name: str) -> int:
-        return self._add("begin", name)
+        return self._add("begin", name, at=get_ident())
 
     def synced(self, name: str) -> None:
-        self._add("synced", name)
+        self._add("synced", name, at=get_ident())
 
     def delete(self, name: str) -> int:
         return self._add("delete", name)
@@ -78,7 +79,7 @@ class Inode:
 
     durable: bytearray = field(default_factory=bytearray)
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)
-    begun: list[int] = field(default_factory=list)
+    begun: dict[int, int] = field(default_factory=dict)
     doubtful: list[tuple[int, bytes]] = field(default_factory=list)
 
     def written(self, offset: int, data: bytes | None) -> None:
@@ -91,20 +92,20 @@ class Inode:
 
     def failed(self) -> None:
         """A sync failed: the system will not try again. What another sync is writing at this moment is that one's."""
-        under_way = max(self.begun, default=0)
+        under_way = max(self.begun.values(), default=0)
         lost = self.pending[under_way:]
         self.doubtful += [one for at, data in lost if data is not None for one in _pieces(at, data, SECTOR)]
         self.pending[under_way:] = [one for one in lost if one[1] is None]
 
-    def synced(self) -> None:
-        """Durable is what had been written when the sync began."""
-        count = self.begun.pop(0) if self.begun else 0
+    def synced(self, thread: int) -> None:
+        """Durable is what had been written when this thread's sync began; another's may be under way."""
+        count = self.begun.pop(thread, 0)
         for offset, data in self.pending[:count]:
             _put(self.durable, offset, data)
             if data is None:
                 self.doubtful = [one for one in self.doubtful if one[0] < offset]
         del self.pending[:count]
-        self.begun = [max(0, one - count) for one in self.begun]
+        self.begun = {other: max(0, one - count) for other, one in self.begun.items()}
 
     def after_cut(self, chance: random.Random, share: float) -> bytes:
         """One thing it may hold after a power cut."""
@@ -195,7 +196,7 @@ class Platter:
             self._inode(event.name).written(event.at, event.data)
         elif event.what == "begin":
             inode = self._inode(event.name)
-            inode.begun.append(len(inode.pending))
+            inode.begun[event.at] = len(inode.pending)
         elif event.what == "failed":
             self._inode(event.name).failed()
         elif event.what == "delete":
@@ -206,7 +207,7 @@ class Platter:
 
     def _synced(self, event: Event) -> None:
         if event.what == "synced":
-            self._inode(event.name).synced()
+            self._inode(event.name).synced(event.at)
         # SQLite syncs the folder with the first sync of a journal it made.
         if event.what == "folder" or event.name in self._fresh:
             self._fresh.discard(event.name)

@@ -17,9 +17,10 @@ from lictor.model.reasons import Reason
 from lictor.ports import Receipt
 from lictor.service.authorize import Authorize
 from lictor.service.recover import recover
-from lictor.stores import writer
+from lictor.stores import scribe, writer
 from power.disk import available, installed
 from power.faults import MODES, Failing
+from power.session import journal_files, journaled
 
 pytestmark = pytest.mark.skipif(not available(), reason="sqlite cannot be reached below python's module")
 TOOLS = ("read", "write", "wipe")
@@ -43,9 +44,15 @@ def disk():
         made.mode, made.delay_s = "", 0.0
 
 
-@pytest.fixture
-async def rig(tmp_path, policy, disk):
+@pytest.fixture(params=[False, True], ids=["tables", "journal"])
+async def rig(tmp_path, policy, disk, request, monkeypatch):
     """A gateway on it that works."""
+    if request.param:
+        journaled(monkeypatch)
+        for name, data in journal_files().items():
+            (tmp_path / "state").mkdir(mode=0o700, exist_ok=True)
+            (tmp_path / "state" / name).write_bytes(data)
+            (tmp_path / "state" / name).chmod(0o600)
     async with Rig(tmp_path / "state", policy) as made:
         yield made
         disk.mode, disk.delay_s = "", 0.0
@@ -146,8 +153,8 @@ async def test_a_later_start_and_its_recovery_do_not_pretend(tmp_path, policy, d
 
 async def test_a_move_that_fails_loses_nothing(rig, disk, monkeypatch):
     """The write-ahead log cannot be moved into the file: what was acknowledged stays, and later moves succeed."""
-    monkeypatch.setattr(writer, "CHECKPOINT_IDLE", 1)
-    monkeypatch.setattr(writer, "CHECKPOINT_BUSY", 1)
+    monkeypatch.setattr(scribe, "CHECKPOINT_IDLE", 1)
+    monkeypatch.setattr(scribe, "CHECKPOINT_BUSY", 1)
     disk.mode = ""
     await rig.ready("read")
     for _ in range(20):

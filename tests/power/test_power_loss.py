@@ -12,11 +12,11 @@ import pytest
 
 from crash.mutants import RecordsLater
 from crash.scene import Policy, write_bundle
-from lictor.stores import sqlite, sqlite_schema, writer
+from lictor.stores import journal, scribe, sqlite, sqlite_schema
 from power.campaign import Campaign
 from power.disk import available
 from power.faults import Doubtful
-from power.session import Hasty, moved_often
+from power.session import Hasty, journal_files, journaled, moved_often
 
 pytestmark = [
     pytest.mark.skipif(not available(), reason="sqlite cannot be reached below python's module"),
@@ -47,17 +47,20 @@ def scratch(tmp_path):
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_no_power_cut_breaks_a_promise(tmp_path, policy, scratch, monkeypatch):
+@pytest.mark.parametrize("journal", [False, True], ids=["tables", "journal"])
+def test_no_power_cut_breaks_a_promise(tmp_path, policy, scratch, monkeypatch, journal):
     """After every cut the store opens and holds what was acknowledged and what has happened; the log and its rows are whole."""
     moved_often(monkeypatch)
-    campaign = Campaign(tmp_path, policy, scratch, SEED)
-    campaign.run(ROUNDS)
+    if journal:
+        journaled(monkeypatch)
+    campaign = Campaign(tmp_path, policy, scratch, SEED, first=journal_files() if journal else None)
+    campaign.run(ROUNDS // 2)
     print(
         f"\n{campaign.rounds} cuts, {campaign.promised} of promises, {campaign.moved} checkpoints, {len(campaign.checker.seen)} contents"
     )
     assert not campaign.faults, "\n".join(campaign.faults[:20])
-    assert campaign.rounds == campaign.checker.opened == ROUNDS
-    assert campaign.promised > ROUNDS / 2
+    assert campaign.rounds == campaign.checker.opened == ROUNDS // 2
+    assert campaign.promised > ROUNDS / 4
 
 
 def not_full(monkeypatch, value):
@@ -69,7 +72,7 @@ def not_full(monkeypatch, value):
         connection.execute(f"PRAGMA synchronous={value}")
         return connection
 
-    for module in (sqlite_schema, sqlite, writer):
+    for module in (sqlite_schema, sqlite, scribe):
         monkeypatch.setattr(module, "connect", connect)
 
 
@@ -107,15 +110,64 @@ def test_control_damage_is_seen(tmp_path, policy, scratch, monkeypatch):
     assert campaign.faults
 
 
+def never_synced(patch):
+    """The journal's own syncs are left out."""
+    patch.setattr(journal.Journal, "append", append_without_sync)
+
+
+def never_found(patch):
+    """Nobody looks for what a journal holds."""
+    patch.setattr(sqlite, "recover_if_left", lambda log: None)
+
+
+def written_over(patch):
+    """A file of the journal is used again although the tables are not durable yet."""
+    patch.setattr(journal.Journal, "turn", lambda self, durable, frame: turn(self, 2**62, frame))
+
+
+turn = journal.Journal.turn
+
+
+def append_without_sync(self, frame, size):
+    journal.write(self._files[self._active], frame, self._at)
+    self._at += len(frame)
+    self._until[self._active] = size
+
+
+@pytest.mark.parametrize("wrong", [never_synced, never_found, written_over])
+def test_control_a_journal_that_is_wrong_loses_what_it_acknowledged(tmp_path, policy, scratch, monkeypatch, wrong):
+    """Control: each of the three things that a journal's promise rests on."""
+    moved_often(monkeypatch)
+    journaled(monkeypatch)
+    if wrong is written_over:
+        monkeypatch.setattr(
+            scribe, "CHECKPOINT_BUSY", 2**40
+        )  # pages are not moved meanwhile, which makes them durable too
+    wrong(monkeypatch)
+    campaign = Campaign(tmp_path, policy, scratch, SEED, first=journal_files())
+    campaign.run(4 * CONTROL, stop=True)
+    assert campaign.faults
+    assert ": 2: " in campaign.faults[0] or "1: the journal goes on" in campaign.faults[0]
+
+
+@pytest.mark.parametrize("journal", [False, True], ids=["tables", "journal"])
 @pytest.mark.parametrize("share", [0.03, 0.3])
-def test_no_failed_sync_breaks_a_promise(tmp_path, policy, scratch, monkeypatch, share):
+def test_no_failed_sync_breaks_a_promise(tmp_path, policy, scratch, monkeypatch, share, journal):
     """The disk fails to sync now and then (EIO), the system takes what it could not write for written, then power is cut."""
     moved_often(monkeypatch)
+    if journal:
+        journaled(monkeypatch)
     chance = random.Random(SEED)
     campaign = Campaign(
-        tmp_path, policy, scratch, SEED, recorder=lambda folder: Doubtful(folder, chance, share), failing=True
+        tmp_path,
+        policy,
+        scratch,
+        SEED,
+        recorder=lambda folder: Doubtful(folder, chance, share),
+        failing=True,
+        first=journal_files() if journal else None,
     )
-    campaign.run(max(CONTROL, ROUNDS // 10))
+    campaign.run(max(CONTROL, ROUNDS // 20))
     assert not campaign.faults, "\n".join(campaign.faults[:20])
     assert sum(one.failed for one in campaign.records) > 2
     assert campaign.promised > campaign.rounds / 4

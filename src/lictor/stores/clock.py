@@ -13,6 +13,8 @@ from lictor.stores.private import replace_private
 
 MARK_FILE: Final = "latest-time"
 
+_BOOT: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", None)
+
 
 class SystemClock:
     """Wall time of this machine (`lictor.ports.Clock`), as far as it can be believed, once somebody says how far that is."""
@@ -29,8 +31,7 @@ class SystemClock:
 
     def elapsed(self) -> float:
         """Seconds from some moment on, never set by anybody; they go on while the machine sleeps, where it can tell."""
-        boot = getattr(time, "CLOCK_BOOTTIME", None)
-        return time.monotonic() if boot is None else time.clock_gettime(boot)
+        return time.monotonic() if _BOOT is None else time.clock_gettime(_BOOT)
 
 
 def read_mark(folder: Path) -> int:

@@ -9,9 +9,9 @@ import msgspec
 
 from lictor.lifecycle.fold import fold
 from lictor.lifecycle.reading import Changes, Changing, Read
-from lictor.model.errors import StoreError
+from lictor.model.errors import ConflictError, StoreError
 from lictor.model.reasons import Reason
-from lictor.model.record import encode_entry
+from lictor.model.record import decode_entry, encode_entry
 from lictor.ports import Batch
 
 MAX_AT_MS: Final = 2**53 - 1
@@ -44,3 +44,16 @@ def changes_of(batch: Batch, read: Read) -> Changes:
     for record in batch.records:
         now.changes.update(fold(now.read, record, batch.at_ms))
     return now.changes
+
+
+def changes_of_entry(data: bytes, read: Read) -> Changes:
+    """The rows that an entry changes which a batch has left in a log: the same as that batch's.
+
+    Raises:
+        StoreError: `log_damaged`: it cannot be read, or the life cycles do not permit it.
+    """
+    try:
+        entry = decode_entry(data)
+        return fold(read, entry.record, entry.at)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ConflictError) as error:
+        raise StoreError(Reason.LOG_DAMAGED, f"an entry cannot be taken in again: {str(error)!r:.160}") from error

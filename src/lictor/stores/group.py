@@ -1,7 +1,7 @@
-"""One transaction of the SQLite store: several batches checked, recorded and signed together.
+"""Batches checked, recorded and signed together: one transaction of the SQLite store, or one frame of its journal.
 
-Each batch stands for itself: what the life cycles refuse leaves no trace in the group. It refuses to know who waits for the
-answer and what is done when the disk fails.
+Each batch stands for itself: what the life cycles refuse leaves no trace in the group. Nothing is written before `write`; until
+then a group only reads. It refuses to know who waits for the answer and what is done when the disk fails.
 """
 
 import sqlite3
@@ -10,16 +10,18 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lictor.lifecycle.fold import Changes
 from lictor.lifecycle.rows import Key, Row, decode_row, encode_body, erased_key
-from lictor.model.errors import ConflictError
+from lictor.model.errors import ConflictError, StoreError
 from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
-from lictor.model.record import PayloadsErased, TaskOpened
+from lictor.model.record import LogKeyChanged, PayloadsErased, TaskOpened
 from lictor.ports import Batch, Payload, Receipt
 from lictor.records.merkle import FrontierBuilder
 from lictor.records.roll import EVERY
 from lictor.stores import commit
+from lictor.stores.contents import Contents, Sealed, Unwritten
+from lictor.stores.journal import Frame
+from lictor.stores.keychain import admit, check_in_force, key_in_force, own_key
 from lictor.stores.rolls import write_roll
 from lictor.stores.sealing import new_key, seal
 from lictor.stores.sqlite_schema import Log
@@ -35,7 +37,7 @@ OWE_SCRUB: Final = (
     " DO UPDATE SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT)"
 )
 """Says that old pages of the files may still hold a key that is gone, until `SqliteStore.scrub` has seen to it."""
-_INSERT_PAYLOAD: Final = "INSERT INTO payloads VALUES(?, ?, ?, ?)"
+_KEPT: Final = "SELECT 1 FROM payloads WHERE request = ?"
 _UPDATE_ROW: Final = "UPDATE rows SET status = ?, body = ? WHERE kind = ? AND id = ?"
 _UPSERT_ROW: Final = (
     "INSERT INTO rows VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
@@ -46,22 +48,35 @@ _UPSERT_ROW: Final = (
 class Cache:
     """What was true at the end of the last transaction, as long as no other process has written since."""
 
-    __slots__ = ("ciphers", "rows", "tree", "version")
+    __slots__ = ("ciphers", "key", "rows", "tree", "version")
 
     def __init__(self) -> None:
         self.version: int | None = None
+        self.key = ""
+        """The verifier key that signs, once it was ever changed."""
         self.tree = FrontierBuilder()
         self.rows: dict[Key, Row] = {}
         self.ciphers: dict[TaskId, AESGCM | None] = {}
 
-    def refresh(self, cursor: sqlite3.Cursor) -> None:
-        """Forget everything if another connection committed; called inside the transaction, so it stays true until its end."""
+    def refresh(self, cursor: sqlite3.Cursor, below: Unwritten) -> None:
+        """Forget everything if another connection committed; called with the right to write, so it stays true for as long.
+
+        Args:
+            cursor: of the tables.
+            below: what they do not hold yet.
+
+        Raises:
+            StoreError: `log_damaged`: somebody has appended who had no right to.
+        """
         version = _version(cursor)
         if version == self.version:
             return
         self.rows.clear()
         self.ciphers.clear()
-        self.tree = FrontierBuilder.from_bytes(cursor.execute("SELECT frontier FROM head").fetchone()[0])
+        self.tree = below.on_top_of(
+            FrontierBuilder.from_bytes(cursor.execute("SELECT frontier FROM head").fetchone()[0])
+        )
+        self.key = key_in_force(cursor)
         self.version = version
 
     def is_current(self, cursor: sqlite3.Cursor) -> bool:
@@ -77,35 +92,44 @@ class Cache:
 
 
 class Group:
-    """A transaction that has begun. `add` batches, then `write` once, then commit; on any sqlite error drop the cache."""
+    """`add` batches; then `write` once in a transaction, or `frame` once for the journal. On any sqlite error drop the cache."""
 
-    def __init__(self, cursor: sqlite3.Cursor, cache: Cache, log: Log) -> None:
+    def __init__(self, cursor: sqlite3.Cursor, cache: Cache, log: Log, below: Unwritten | None = None) -> None:
+        """Nothing is in it.
+
+        Args:
+            cursor: reads the tables; writes them in `write`.
+            cache: what was true before.
+            log: whose key signs.
+            below: what is not in the tables yet.
+
+        Raises:
+            StoreError: `log_key_changed`: the log is signed with another key than ours by now.
+        """
+        if cache.key:
+            check_in_force(cache.key, own_key(log.origin, log.signer))
         self._cursor = cursor
         self._cache = cache
         self._log = log
-        self._changes: Changes = {}
-        self._entries: list[tuple[int, bytes, bytes]] = []
+        self._below = below or Unwritten()
+        self.contents = self.written = Contents(cache.tree.size)
         self._keys: list[tuple[TaskId, bytes]] = []
         self._erased: list[tuple[TaskId]] = []
         self._passing: dict[Key, Row] = {}
-        self._sealed = 0
-        self._before = cache.tree.size
+        self._handed_over = ""
 
     @property
     def empty(self) -> bool:
         """Whether nothing was accepted so far."""
-        return not self._entries
+        return not self.contents.entries
 
     @property
-    def written(self) -> int:
-        """Roughly how many bytes go to the disk."""
-        data = sum(len(data) for _, data, _ in self._entries)
-        return data + self._sealed + 4096 * (4 + len(self._changes))
+    def for_tables_only(self) -> bool:
+        """Whether it makes or destroys keys: those are in one place only, so that they can be destroyed there.
 
-    @property
-    def changes(self) -> Changes:
-        """The rows it changes."""
-        return self._changes
+        Or changes the log's own: what is signed after it is signed with another.
+        """
+        return bool(self._keys or self._erased or self._handed_over)
 
     def add(self, batch: Batch, entries: list[bytes]) -> Receipt:
         """Check a batch against everything before it, and take it in.
@@ -114,47 +138,85 @@ class Group:
             ConflictError: the life cycles refuse it; the group is as it was.
             sqlite3.Error: it cannot be read; the group is lost.
         """
+        if self._handed_over:
+            raise ConflictError(Reason.CONFLICT, "the log's key has just been changed; try again")
         changes = commit.changes_of(batch, self._read)
         for record in batch.records:
             if type(record) is TaskOpened:
                 self._cipher(record.task.id, new=batch.key or new_key())
+            elif type(record) is LogKeyChanged:
+                alone = self.empty and len(batch.records) == 1
+                admit(record, self._cache.tree, self._log.key(), alone=alone)
+                self._handed_over = record.new
         self._keep(batch.payloads)
         # From here on nothing is refused.
         self._erase(batch)
-        self._changes.update(changes)
+        self.contents.change(changes, self._cached)
         tree = self._cache.tree
         first = tree.size
-        for data in entries:
-            self._entries.append((tree.size, data, tree.append(data)))
+        self.contents.append(entries, tree)
         return Receipt(first, tree.size)
 
+    def discard(self) -> None:
+        """It has accepted nothing: a task key that was made for nothing must not be used."""
+        for task, _ in self._keys:
+            self._cache.ciphers.pop(task, None)
+
+    def frame(self) -> Frame:
+        """What the journal keeps of it."""
+        own = self.contents
+        entries = [data for _, data, _ in own.entries]
+        return Frame(own.first, entries, list(own.payloads.values()), self._cache.tree.root())
+
+    def replay(self, frame: Frame) -> None:
+        """Take in what the journal has kept: rows follow from entries, and so must the root it was kept with.
+
+        Raises:
+            StoreError: `log_damaged`: it does not go on from this log.
+            sqlite3.Error: it cannot be read; the group is lost.
+        """
+        tree = self._cache.tree
+        for data in frame.entries:
+            self.contents.change(commit.changes_of_entry(data, self._read), self._cached)
+        self.contents.append(frame.entries, tree)
+        self.contents.payloads |= {payload[0]: payload for payload in frame.payloads}
+        if frame.root != tree.root():
+            message = f"what the journal has behind entry {frame.first} does not go on from this log"
+            raise StoreError(Reason.LOG_DAMAGED, message, remedy="do not start; see: lictor log verify")
+
     def write(self) -> None:
-        """Write everything and sign the head.
+        """Write everything, what is below it first, and sign the head. `written` says what that was.
 
         Raises:
             sqlite3.Error: it cannot be written; the group is lost.
         """
         cursor, tree = self._cursor, self._cache.tree
-        _many(cursor, "INSERT INTO entries VALUES(?, ?, ?)", self._entries)
+        if self._below.parts:
+            self.written = Contents.joined([*self._below.parts, self.contents])
+        whole = self.written
+        _many(cursor, "INSERT INTO entries VALUES(?, ?, ?)", whole.entries)
         _many(cursor, "INSERT INTO task_keys VALUES(?, ?)", self._keys)
         if self._erased:
             _many(cursor, "DELETE FROM task_keys WHERE task = ?", self._erased)
             cursor.execute(OWE_SCRUB)
-        self._write_rows()
+        _many(cursor, "INSERT INTO payloads VALUES(?, ?, ?, ?)", list(whole.payloads.values()))
+        self._write_rows(whole)
         cursor.execute("UPDATE head SET frontier = ?", (tree.to_bytes(),))
         cursor.execute("INSERT INTO checkpoints VALUES(?, ?)", (tree.size, self._log.sign(tree)))
-        if self._before // EVERY != tree.size // EVERY:
+        if whole.first // EVERY != tree.size // EVERY or self._handed_over:  # a roll is of one key
             write_roll(cursor, self._log)
+        if self._handed_over:
+            self._cache.key = self._handed_over
 
-    def _write_rows(self) -> None:
+    def _write_rows(self, whole: Contents) -> None:
         cursor = self._cursor
         gone: list[Key] = []
         known: list[tuple[object, ...]] = []
         fresh: list[tuple[object, ...]] = []
-        for key, row in self._changes.items():
+        for key, row in whole.changes.items():
             if row is None:
                 gone.append(key)
-            elif self._in_place(row):
+            elif _in_place(whole.was[key], row):
                 known.append((row.status, encode_body(row), *key))
             else:
                 fresh.append((*key, row.status, row.owner, row.at_ms, encode_body(row)))
@@ -168,7 +230,7 @@ class Group:
     def committed(self) -> None:
         """Let the cache know what is true now; what no commit will ask for soon is not kept."""
         rows = self._cache.rows
-        for key, row in self._changes.items():
+        for key, row in self.contents.changes.items():
             if row is None or _is_passing(row):
                 rows.pop(key, None)
             else:
@@ -176,9 +238,10 @@ class Group:
         self._cache.trim()
 
     def _read(self, key: Key) -> Row | None:
-        if key in self._changes:
-            return self._changes[key]
-        row = self._cache.rows.get(key) or self._passing.get(key)
+        for changes in (self.contents.changes, self._below.changes):
+            if key in changes:
+                return changes[key]
+        row = self._cached(key)
         if row is None:
             stored = self._cursor.execute(SELECT_ROW, key).fetchone()
             if stored is not None:
@@ -186,33 +249,30 @@ class Group:
                 (self._passing if _is_passing(row) else self._cache.rows)[key] = row
         return row
 
-    def _in_place(self, row: Row) -> bool:
-        """Whether nothing of a row changes that lists are ordered by: its index entries stay, and with them their pages."""
-        before = self._cache.rows.get(row.key) or self._passing.get(row.key)
-        return before is not None and before.at_ms == row.at_ms and before.owner == row.owner
+    def _cached(self, key: Key) -> Row | None:
+        return self._cache.rows.get(key) or self._passing.get(key)
 
     def _keep(self, payloads: tuple[Payload, ...]) -> None:
-        """Seal and write a batch's payloads. One is kept once: another under the same id would replace what was judged.
+        """Seal a batch's payloads. One is kept once: another under the same id would replace what was judged.
 
         Raises:
             ConflictError: one is kept already; none of the batch's is.
         """
-        written: list[tuple[str]] = []
+        sealed: dict[str, Sealed] = {}
         for payload in payloads:
+            if payload.request in sealed or self._is_kept(payload.request):
+                message = f"the payload of request {payload.request!r:.80} is kept already"
+                raise ConflictError(Reason.CONFLICT, message)
             cipher = self._cipher(payload.task)
             if cipher is None:
                 continue
-            sealed = seal(cipher, payload)
-            try:
-                self._cursor.execute(_INSERT_PAYLOAD, (payload.request, payload.task, *sealed))
-            except sqlite3.IntegrityError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY:
-                    raise
-                _many(self._cursor, "DELETE FROM payloads WHERE request = ?", written)
-                message = f"the payload of request {payload.request!r:.80} is kept already"
-                raise ConflictError(Reason.CONFLICT, message) from None
-            written.append((payload.request,))
-            self._sealed += len(sealed[1])
+            sealed[payload.request] = (payload.request, payload.task, *seal(cipher, payload))
+        self.contents.payloads |= sealed
+
+    def _is_kept(self, request: str) -> bool:
+        if request in self.contents.payloads or self._below.keeps(request):
+            return True
+        return self._cursor.execute(_KEPT, (request,)).fetchone() is not None
 
     def _erase(self, batch: Batch) -> None:
         """Record and key are one commit: no record says that something is gone which is there, or the other way round."""
@@ -240,6 +300,11 @@ class Group:
             cipher = None
         ciphers[task] = cipher
         return cipher
+
+
+def _in_place(before: Row | None, row: Row) -> bool:
+    """Whether nothing of a row changes that lists are ordered by: its index entries stay, and with them their pages."""
+    return before is not None and before.at_ms == row.at_ms and before.owner == row.owner
 
 
 def _is_passing(row: Row) -> bool:

@@ -27,6 +27,10 @@ if sys.platform == "win32":
         except OSError:
             return False
         return True
+
+    def unlock(descriptor: int) -> None:
+        """Give the lock back; for who has it."""
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
 else:
     import fcntl
 
@@ -37,6 +41,10 @@ else:
         except OSError:
             return False
         return True
+
+    def unlock(descriptor: int) -> None:
+        """Give the lock back; for who has it."""
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 FOLDER: Final = "instances"
@@ -96,6 +104,12 @@ def dead_instances(folder: Path, ids_seen: Iterable[InstanceId]) -> list[Instanc
     In doubt (a file that cannot be opened) an instance counts as alive: its open executions stay `started`.
     """
     return [instance for instance in ids_seen if _dead(folder / FOLDER, instance)]
+
+
+def live_instances(folder: Path) -> list[InstanceId]:
+    """Every instance that is, or may be, running."""
+    names = sorted(path.stem for path in (folder / FOLDER).glob("*.lock"))
+    return [InstanceId(name) for name in names if not _dead(folder / FOLDER, InstanceId(name))]
 
 
 def _dead(folder: Path, instance: InstanceId) -> bool:

@@ -10,6 +10,7 @@ scope can be kept as a whole, so that "there is none" needs no query either.
 
 import threading
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from lictor.lifecycle.fold import Changes
@@ -24,6 +25,8 @@ thousand new ones pushes out nothing else."""
 MAX_SCOPE: Final = 16
 """Rows of a scope that is kept as a whole; a larger one is read row by row."""
 
+_SHARE: Final = 16
+"""Of what is kept so much goes, the oldest first, when there is no more room."""
 _VALUES: Final = frozenset({"origin", "member"})
 
 Scope = dict[str, Row]
@@ -140,7 +143,9 @@ class KnownRows:
                 rows, values = {}, {}
             held, most = (values, MAX_VALUES) if key[0] in _VALUES else (rows, MAX_KNOWN)
             if len(held) >= most:
-                del held[next(iter(held))]
+                # Many at once: to find its oldest, a dictionary walks over all that were taken out before.
+                for oldest in list(islice(held, max(1, most // _SHARE))):
+                    del held[oldest]
             held[key] = found
             self._state = (before, rows, values)
 
@@ -186,11 +191,6 @@ class KnownRows:
         """Nobody knows what happened."""
         with self._lock:
             self._pending = False
-            self._state = (b"", {}, {})
-
-    def erased(self) -> None:
-        """Something is gone for good, also from here."""
-        with self._lock:
             self._state = (b"", {}, {})
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lictor.lifecycle.rows import Execution, Key, Live, Row
@@ -25,12 +26,16 @@ from lictor.model.task import TaskState
 from lictor.pdp.origins.digest import origin_key
 from lictor.ports import Batch, Receipt
 from lictor.records.checkpoint import VerifierKey
+from lictor.records.keychain import KeyChain
 from lictor.stores.commit import entries_of
-from lictor.stores.group import OWE_SCRUB, SELECT_ROW
+from lictor.stores.group import SELECT_ROW
 from lictor.stores.jobs import Job
+from lictor.stores.keychain import chain_in
 from lictor.stores.known import KnownRows, Scope
 from lictor.stores.reading import PAGE, UNREADABLE, LogReads, decoded
 from lictor.stores.rebuild import Difference
+from lictor.stores.recovery import recover_if_left
+from lictor.stores.right import JOURNAL
 from lictor.stores.scrub import scrub
 from lictor.stores.snapshot import LogSnapshot
 from lictor.stores.sqlite_schema import Log, check, connect, prepare
@@ -45,6 +50,11 @@ _DISK: Final = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READON
 
 _SELECT_LIST: Final = "SELECT kind, id, status, owner, at_ms, body FROM rows WHERE "
 _SELECT_SCOPE: Final = f"{_SELECT_LIST} kind = ? AND id >= ? AND id < ? LIMIT ?"
+_SELECT_BELOW: Final = (
+    f"{_SELECT_LIST} kind = 'task' AND at_ms >= ? AND at_ms < ? AND instr(body, ?) > 0 ORDER BY at_ms DESC, id DESC"
+)
+CLOCK_SLACK_MS: Final = 86_400_000
+"""How much earlier than its parent a task may seem to have been opened: clocks are set back, but not by a day."""
 _NEWEST: Final = " ORDER BY at_ms DESC, id DESC LIMIT ?"
 
 
@@ -77,6 +87,7 @@ class SqliteStore(StateReads, LogReads):
         Raises:
             OperatorError: `config_refused`: another log's name or version, files open to others, an old SQLite.
             StoreError: `log_damaged`: the head, the newest checkpoint or the anchor do not fit; `cannot_record`: no access;
+                `log_key_changed`: another key signs it now;
                 `restored_sealed`: from a backup, and nobody has raised the epoch since.
         """
         self._log = Log(path, origin, signer, sealed)
@@ -84,9 +95,15 @@ class SqliteStore(StateReads, LogReads):
         self._reader: sqlite3.Connection | None = None
         try:
             prepare(self._log)
+            recover_if_left(self._log)
             self._reader = connect(path, read_only=True)
             check(self._reader, self._log, anchor)
+            self._log_keys = chain_in(self._reader, self._log.key())
             self._reader.execute(f"PRAGMA busy_timeout={READ_BUSY_MS}")
+            self._known = KnownRows(WalIndex.find(path), self._read_row, self._read_scope)
+            limit = Limits().record_queue if queue_limit is None else queue_limit
+            self._writer = Writer(self._log, self._known, limit)
+            self._marks = self._writer.marks()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             self._close_reader()
             raise _unreadable(error) from error
@@ -95,8 +112,6 @@ class SqliteStore(StateReads, LogReads):
         except BaseException:
             self._close_reader()
             raise
-        self._known = KnownRows(WalIndex.find(path), self._read_row, self._read_scope)
-        self._writer = Writer(self._log, self._known, Limits().record_queue if queue_limit is None else queue_limit)
 
     @staticmethod
     def open_unverified(path: Path) -> LogSnapshot:
@@ -114,8 +129,13 @@ class SqliteStore(StateReads, LogReads):
 
     @property
     def verifier_key(self) -> VerifierKey:
-        """What its checkpoints are verified with."""
+        """What its next checkpoint is verified with."""
         return self._log.key()
+
+    @property
+    def log_keys(self) -> KeyChain:
+        """What its checkpoints are verified with. While the log is open it stays: a change of key ends every other writer."""
+        return self._log_keys
 
     async def commit(self, batch: Batch) -> Receipt:
         """See `RecordStore.commit`. A caller that is cancelled while it waits does not take its records back.
@@ -134,6 +154,16 @@ class SqliteStore(StateReads, LogReads):
         """See `RecordStore.tasks`."""
         rows = self._list(f"{_SELECT_LIST} kind = 'task' {_NEWEST}", -1)
         return [row.body for row in rows if isinstance(row.body, TaskState)]
+
+    def descendants(self, task: TaskId) -> Sequence[TaskState]:
+        """See `RecordStore.descendants`: what is below a task was opened while it lived (`lifecycle.bounds`)."""
+        above = self.task(task)
+        if above is None:
+            return ()
+        since, until = above.task.opened_at_ms - CLOCK_SLACK_MS, above.task.expires_at_ms
+        rows = self._list(_SELECT_BELOW, since, until, msgspec.json.encode(task))
+        states = (row.body for row in rows if isinstance(row.body, TaskState))
+        return [state for state in states if task in state.task.parents]
 
     def holds(self, *, pending_only: bool = False, limit: int = 200) -> Sequence[Hold]:
         """See `RecordStore.holds`."""
@@ -184,23 +214,6 @@ class SqliteStore(StateReads, LogReads):
 
     # -- payloads and bundles --------------------------------------------------------------------------------------------
 
-    def erase_payloads(self, task: TaskId) -> None:
-        """Forget what a task's requests carried, for good, by deleting its key; the log stays whole. Idempotent.
-
-        Nothing is recorded by it: whoever wants that commits `PayloadsErased`, which does the same.
-
-        Raises:
-            StoreError: `cannot_record`: the key may still be there.
-        """
-
-        def erase(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM task_keys WHERE task = ?", (task,))
-            connection.execute(OWE_SCRUB)
-
-        self._write(erase)
-        self._known.erased()
-        self.scrub()
-
     def sealed(self, after: str = "", limit: int = 200) -> Sequence[TaskId]:
         """See `RecordStore.sealed`."""
         sql = "SELECT task FROM task_keys WHERE task > ? ORDER BY task LIMIT ?"
@@ -250,6 +263,7 @@ class SqliteStore(StateReads, LogReads):
         Raises:
             StoreError: it cannot be read.
         """
+        self._writer.flush()
         with LogSnapshot(self._log.path) as snapshot:
             return snapshot.rebuild_rows()
 
@@ -257,6 +271,7 @@ class SqliteStore(StateReads, LogReads):
         """See `RecordStore.close`."""
         if not self._closed:
             self._closed = True
+            self._marks = bytes(2)
             self._writer.close()
             self._known.close()
             self._close_reader()
@@ -278,6 +293,12 @@ class SqliteStore(StateReads, LogReads):
 
     def _all(self, sql: str, *parameters: object) -> list[Any]:
         """All rows at once: an open statement would pin a snapshot, and later reads would be stale."""
+        if not self._closed:
+            self._writer.flush()
+        return self._in_tables(sql, *parameters)
+
+    def _in_tables(self, sql: str, *parameters: object) -> list[Any]:
+        """The same of what the tables hold, which may be behind what was acknowledged (`scribe`)."""
         if self._reader is None:
             raise StoreError(Reason.CANNOT_RECORD, "the record store is closed")
         try:
@@ -286,23 +307,27 @@ class SqliteStore(StateReads, LogReads):
             raise _unreadable(error) from error
 
     def _row(self, key: Key) -> Row | None:
+        if self._marks[JOURNAL] and key in (unwritten := self._writer.unwritten()):
+            return unwritten[key]
         return self._known.get(key)
 
     def _scoped(self, key: Key) -> Row | None:
+        if self._marks[JOURNAL] and key in (unwritten := self._writer.unwritten()):
+            return unwritten[key]
         return self._known.scoped(key)
 
     def _read_origin_key(self, root: TaskId) -> bytes | None:
-        found = self._all("SELECT key FROM task_keys WHERE task = ?", root)
+        found = self._in_tables("SELECT key FROM task_keys WHERE task = ?", root)
         return origin_key(found[0][0]) if found else None
 
     def _read_row(self, key: Key) -> Row | None:
-        found = self._all(SELECT_ROW, *key)
+        found = self._in_tables(SELECT_ROW, *key)
         return decoded(*key, *found[0]) if found else None
 
     def _read_scope(self, kind: str, prefix: str, limit: int) -> Scope:
         """Rows whose id begins with a text that ends in a space: those up to the character behind the space."""
-        rows = self._list(_SELECT_SCOPE, kind, prefix, f"{prefix[:-1]}!", limit)
-        return {row.id: row for row in rows}
+        found = self._in_tables(_SELECT_SCOPE, kind, prefix, f"{prefix[:-1]}!", limit)
+        return {row.id: row for row in (decoded(*columns) for columns in found)}
 
     def _list(self, sql: str, *parameters: object) -> list[Row]:
         return [decoded(*columns) for columns in self._all(sql, *parameters)]

@@ -4,9 +4,12 @@ It refuses to know what entries and rows mean. The log's tables only ever grow: 
 a bug (or a careless `sqlite3` session) is stopped; against an attacker with write access the signed tree is what counts.
 """
 
+import hmac
 import os
 import sqlite3
+import time
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Never
 from urllib.parse import quote
@@ -15,13 +18,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lictor.model.errors import OperatorError, StoreError
 from lictor.model.reasons import Reason
-from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint, sign_checkpoint
+from lictor.records.checkpoint import Checkpoint, LogKeys, VerifierKey, open_checkpoint, sign_checkpoint
 from lictor.records.merkle import FrontierBuilder
+from lictor.stores.keychain import chain_in
 from lictor.stores.private import FILE_MODE, check_private, private_folder
 
 VERSION: Final = 1
 BUSY_S: Final = 5.0
 """How long a statement waits for another process's transaction; then the commit fails and nothing runs."""
+_BUSY_STEP_S: Final = 0.001
 OLDEST_SQLITE: Final = (3, 37, 0)
 """STRICT tables: a cell never holds another type than its column's."""
 
@@ -91,9 +96,18 @@ class Log:
         """What its checkpoints must be signed with."""
         return VerifierKey.of(self.origin, self.signer)
 
+    def journal_key(self) -> bytes:
+        """What its journal is authenticated with: whoever can sign its checkpoints knows it, and nobody else."""
+        return _journal_key(self.origin, self.signer)
+
     def sign(self, tree: FrontierBuilder) -> str:
         """The signed checkpoint of a tree."""
         return sign_checkpoint(Checkpoint(self.origin, tree.size, tree.root()), self.signer)
+
+
+@lru_cache(maxsize=4)
+def _journal_key(origin: str, signer: Ed25519PrivateKey) -> bytes:
+    return hmac.digest(signer.private_bytes_raw(), b"lictor journal\n" + origin.encode(), "sha256")
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -118,6 +132,39 @@ def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def begin(cursor: sqlite3.Cursor, *, wait: bool) -> bool:
+    """Begin to write, once no other process does; False when one does and it is not to be waited for.
+
+    Raises:
+        sqlite3.Error: it cannot be begun, or not within `BUSY_S`.
+    """
+    give_up = time.monotonic() + BUSY_S
+    while True:
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or (wait and time.monotonic() >= give_up):
+                raise
+            if not wait:
+                return False
+            time.sleep(_BUSY_STEP_S)
+        else:
+            return True
+
+
+def synchronous(cursor: sqlite3.Cursor, *, full: bool) -> None:
+    """Whether this connection's commits are durable when they return. Only what a journal has may do without (ADR 0023)."""
+    cursor.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
+
+
+def close(connection: sqlite3.Connection) -> None:
+    """Close what is not needed any more, whatever its disk does."""
+    try:
+        connection.close()
+    except sqlite3.Error:
+        return
 
 
 def prepare(log: Log) -> None:
@@ -200,12 +247,13 @@ def check(connection: sqlite3.Connection, log: Log, anchor: str | None = None) -
 
     1. The file is of this version and of this log, and not a restored one whose epoch nobody has raised (facts R22).
     2. The head counts as many entries as there are.
-    3. The newest checkpoint is signed by our key and is of the head (facts R9: cut tails, rollback of a table).
+    3. The newest checkpoint is signed by our key, or by the one that handed over to it with this very checkpoint, and is of the
+       head (facts R9: cut tails, rollback of a table).
     4. The anchor, if there is one, is a checkpoint of this log and no larger than it (rollback of the file).
 
     Raises:
         OperatorError: `config_refused`: another version or another log.
-        StoreError: `restored_sealed`; `log_damaged`: anything else.
+        StoreError: `restored_sealed`; `log_key_changed`: another key than ours signs; `log_damaged`: anything else.
         sqlite3.Error: it cannot be read.
     """
     connection.execute("BEGIN")  # one snapshot: other processes append meanwhile
@@ -240,20 +288,21 @@ def _checked(connection: sqlite3.Connection, log: Log, anchor: str | None) -> Fr
     text = connection.execute("SELECT text FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()
     if text is None:
         raise _damaged("the log has no checkpoint")
-    signed = open_checkpoint(text[0], log.key())
+    keys = chain_in(connection, log.key())
+    signed = open_checkpoint(text[0], keys)
     if (signed.size, signed.root) != (tree.size, tree.root()):  # 3
         raise _damaged(f"the newest checkpoint, of size {signed.size}, is not of the head, of size {tree.size}")
     if anchor is not None:
-        _check_anchor(connection, open_checkpoint(anchor, log.key()), log, tree.size)  # 4
+        _check_anchor(connection, open_checkpoint(anchor, keys), keys, tree.size)  # 4
     return tree
 
 
-def _check_anchor(connection: sqlite3.Connection, anchor: Checkpoint, log: Log, size: int) -> None:
+def _check_anchor(connection: sqlite3.Connection, anchor: Checkpoint, keys: LogKeys, size: int) -> None:
     if anchor.size > size:
         raise _damaged(f"the anchor covers {anchor.size} entries, the log has {size}: it was rolled back")
     row = connection.execute("SELECT text FROM checkpoints WHERE size = ?", (anchor.size,)).fetchone()
     # Anchors are copies of our own checkpoints, so the log has one of that size.
-    if row is None or open_checkpoint(row[0], log.key()).root != anchor.root:
+    if row is None or open_checkpoint(row[0], keys).root != anchor.root:
         raise _damaged(f"the log is not the one its anchor of size {anchor.size} was taken from")
 
 

@@ -5,36 +5,31 @@ No batch size to tune, and nobody who waits is kept waiting for company; only a 
 handing over and waking up would cost it more than the sync does. A loop waits for the disk that way for one commit at most;
 it never waits for another process's transaction.
 
-What a failure means: every waiter of the group gets `cannot_record`, so none of their actions runs; the connection is thrown
-away, and the next group reads the head anew before it writes. Nothing is ever tried again by itself: after a failed sync only
-the caller knows whether it still wants to.
+What a failure means: every waiter of the group gets `cannot_record`, so none of their actions runs. Nothing is ever tried again
+by itself: after a failed sync only the caller knows whether it still wants to.
 
-It refuses to know what records mean.
+It refuses to know what records mean, and how a group gets on the disk (`scribe`).
 """
 
 import asyncio
 import sqlite3
 import threading
 import time
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Final
 
+from lictor.lifecycle.reading import Changes
 from lictor.model.errors import LictorError, StoreError
 from lictor.model.reasons import Reason
-from lictor.stores import sqlite_schema
-from lictor.stores.group import Cache, Group
 from lictor.stores.jobs import Job, settle, settle_here
 from lictor.stores.known import KnownRows
-from lictor.stores.sqlite_schema import Log, check, connect
+from lictor.stores.right import Marks
+from lictor.stores.scribe import Scribe
+from lictor.stores.sqlite_schema import Log
 
 MAX_GROUP: Final = 1024
 """Batches in one transaction: bounds what one failure takes down and how long the first waits for the last."""
-CHECKPOINT_IDLE: Final = 4 * 1024 * 1024
-"""Bytes in the write-ahead log from which a quiet moment is used to move them into the file, while nobody waits for it."""
-CHECKPOINT_BUSY: Final = 16 * 1024 * 1024
-"""... and from which they are moved although somebody may (ADR 0015: more at a time keeps people waiting for longer)."""
-QUIET_S: Final = 0.05
-"""After so long without a commit it is quiet: callers that come one by one are closer together."""
 PATIENCE_S: Final = 0.005
 """How long a patient batch waits for another to ride with: longer than an agent's next call takes to arrive, where every call
 would otherwise wait for the sync of the outcome before it (ADR 0006)."""
@@ -43,7 +38,6 @@ SHORT_S: Final = 0.0015
 SHORT_RUN: Final = 8
 """Short commits in a row after which the next may stop its caller's loop. A long one begins the count anew."""
 
-_BUSY_STEP_S: Final = 0.001
 _REMEDY: Final = "free space on the disk and check that the state folder can be written; nothing runs until then"
 
 
@@ -51,8 +45,7 @@ class Writer:
     """Takes jobs from any thread and settles their futures on their own loops. Its thread is started by the first job."""
 
     def __init__(self, log: Log, known: KnownRows, queue_limit: int) -> None:
-        self._log = log
-        self._known = known
+        self._scribe = Scribe(log, known)
         self._limit = queue_limit
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
         self._tick: list[Job] = []
@@ -66,15 +59,48 @@ class Writer:
         self._queued = 0
         self._served = 0
         self._short = 0
-        self._connection: sqlite3.Connection | None = None
-        self._cache = Cache()
-        self._unmoved = 0
         self._seen = 0
 
     @property
     def waiting(self) -> int:
         """Records that wait for the disk."""
         return self._put - self._taken
+
+    def marks(self) -> Marks:
+        """Where it says whether a journal is in use (`right.JOURNAL`), ours or another process's, until `close`.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return self._scribe.marks()
+
+    def unwritten(self) -> Changes:
+        """Rows of commits that are durable and not in the tables yet: nobody's but ours when this returns.
+
+        Raises:
+            StoreError: `cannot_record`: another process has some, and does not give way.
+        """
+        if self._scribe.behind_another:
+            self.flush()
+        return self._scribe.unwritten.changes
+
+    def flush(self) -> None:
+        """Everything that was acknowledged, by whichever process, is in the tables when this returns; from any thread.
+
+        Raises:
+            StoreError: `cannot_record`: it is still only in the journal.
+        """
+        scribe = self._scribe
+        if not (scribe.unwritten.parts or scribe.behind_another):
+            return
+        with self._turn:
+            try:
+                if scribe.unwritten.parts:
+                    scribe.catch_up()
+                scribe.heed()
+            except (LictorError, sqlite3.Error, OSError) as error:
+                self._scribe.drop()
+                raise _cannot(error) from error
 
     def put(self, job: Job) -> None:
         """Take a job, from the thread of its loop.
@@ -96,7 +122,7 @@ class Writer:
             self._put += count
             if job.batch.patient:
                 self._wait_for_company(job)
-            elif self._short >= SHORT_RUN and self._queued == self._served:
+            elif self._short >= SHORT_RUN and self._queued == self._served and not self._scribe.journaling:
                 self._wait_for_the_tick(job)
             else:
                 self._hurry()
@@ -140,7 +166,11 @@ class Writer:
         with self._lock:
             closed, self._closed = self._closed, True
             self._hurry()
-        if not closed and self._thread is not None:
+        if closed:
+            return
+        if self._thread is None:
+            self._scribe.close()
+        else:
             self._queue.put(None)
             self._thread.join()
 
@@ -154,12 +184,12 @@ class Writer:
                 return  # queued meanwhile, and another loop's turn has begun
             # A loop must not open a file and read it either, so the connection is there already.
             alone = sum(not job.batch.patient for job in jobs) == 1 and self._queued == self._served
-            if not alone or self._connection is None or not self._turn.acquire(blocking=False):
+            if not alone or self._scribe.connection is None or not self._turn.acquire(blocking=False):
                 self._hurry()
                 return
             self._tick = []
         # New jobs of this loop come after us; those of other loops queue for the thread, which waits for its turn.
-        before = self._unmoved
+        before = self._scribe.patience_s
         try:
             done = self._commit(jobs, wait=False)
         except BaseException:
@@ -173,9 +203,10 @@ class Writer:
                 self._hurry()
                 return
             self._taken += sum(len(job.entries) for job in jobs)
-            # The thread has to look for a quiet moment from now on, or to move at once.
-            if before < CHECKPOINT_IDLE <= self._unmoved or self._unmoved >= CHECKPOINT_BUSY:
-                self._queue.put(None)
+            if self._scribe.patience_s != before or self._scribe.due:
+                self._queue.put(
+                    None
+                )  # the thread has to look for a quiet moment from now on, or to do something at once
         settle_here(jobs)
 
     # -- the thread ----------------------------------------------------------------------------------------------------
@@ -189,10 +220,18 @@ class Writer:
                     self._commit(jobs, wait=True)
                     self._taken_by_thread(jobs)
                 settle(jobs)  # not in our turn: who wakes up alone takes the next
-            if self._unmoved >= CHECKPOINT_BUSY:
-                self._move()
+            if self._scribe.due:
+                self._tend(self._scribe.after)
         with self._turn:
-            self._drop()
+            self._scribe.close()
+
+    def _tend(self, what: Callable[[], None]) -> None:
+        """What nobody waits for. Where it fails, what was acknowledged is on the disk; the next group finds out what is wrong."""
+        with self._turn:
+            try:
+                what()
+            except (LictorError, sqlite3.Error, OSError):
+                self._scribe.drop()
 
     def _taken_by_thread(self, jobs: list[Job]) -> None:
         with self._lock:
@@ -203,11 +242,11 @@ class Writer:
         """The jobs that wait; and whether more may come. None in the queue says: look up."""
         jobs: list[Job] = []
         try:
-            job = self._queue.get(timeout=QUIET_S if self._unmoved >= CHECKPOINT_IDLE else None)
+            job = self._queue.get(timeout=self._scribe.patience_s)
         except Empty:
             quiet, self._seen = self._put == self._seen, self._put
-            if quiet:
-                self._move()
+            if quiet:  # nor has anybody been served on its own loop meanwhile
+                self._tend(self._scribe.rest)
             return jobs, True
         while job is not None:
             jobs.append(job)
@@ -226,13 +265,11 @@ class Writer:
         start = time.perf_counter()
         short = False
         try:
-            if not self._transaction(jobs, wait=wait):
+            if not self._scribe.record(jobs, wait=wait):
                 return False
             short = time.perf_counter() - start <= SHORT_S
-        except LictorError as error:
-            self._fail(jobs, error)
-        except (sqlite3.Error, OSError) as error:
-            self._fail(jobs, StoreError(Reason.CANNOT_RECORD, f"cannot record: {error}", remedy=_REMEDY), error)
+        except (LictorError, sqlite3.Error, OSError) as error:
+            self._fail(jobs, _cannot(error), error)
         except Exception as error:  # noqa: BLE001 - a defect of ours must reach the waiters, not end the thread
             message = f"defect while recording: {type(error).__name__}: {str(error)!r:.160}"
             self._fail(jobs, StoreError(Reason.CANNOT_RECORD, message), error)
@@ -244,111 +281,16 @@ class Writer:
         self._short = self._short + 1 if short else 0
         return True
 
-    def _transaction(self, jobs: list[Job], *, wait: bool) -> bool:
-        connection = self._connection or self._open()
-        cursor = connection.cursor()
-        if not _begin(cursor, wait=wait):
-            return False
-        self._cache.refresh(cursor)
-        before = self._known.begin()
-        group = Group(cursor, self._cache, self._log)
-        for job in jobs:
-            try:
-                job.outcome = group.add(job.batch, job.entries)
-            except LictorError as error:  # this batch alone is refused
-                job.outcome = error
-        if group.empty:
-            cursor.execute("ROLLBACK")
-            self._cache.version = None  # a task key that was made for nothing must not be used
-            self._known.publish(before, {}, before)
-            return True
-        group.write()
-        cursor.execute("COMMIT")
-        group.committed()
-        self._publish(cursor, before, group)
-        self._unmoved += group.written
-        return True
-
-    def _publish(self, cursor: sqlite3.Cursor, before: bytes, group: Group) -> None:
-        """Hand our changes to the readers, unless somebody else's may be among those between the two stamps."""
-        after = self._known.now()
-        try:
-            alone = bool(before and after) and self._cache.is_current(cursor)
-        except sqlite3.Error:  # what is committed stays committed
-            alone = False
-        if alone:
-            self._known.publish(before, group.changes, after)
-        else:
-            self._known.forget()
-
-    def _open(self) -> sqlite3.Connection:
-        """A connection whose log was checked: it may have changed, or been damaged, since the last one was dropped."""
-        connection = connect(self._log.path)
-        try:
-            check(connection, self._log)
-            connection.execute("PRAGMA busy_timeout=0")  # `_begin` waits, where waiting is allowed
-        except BaseException:
-            connection.close()
-            raise
-        self._connection = connection
-        return connection
-
-    def _fail(self, jobs: list[Job], error: LictorError, cause: BaseException | None = None) -> None:
-        error.__cause__ = cause
+    def _fail(self, jobs: list[Job], error: LictorError, cause: BaseException) -> None:
+        if error is not cause:
+            error.__cause__ = cause
         for job in jobs:
             job.outcome = error
-        self._drop()
-
-    def _drop(self) -> None:
-        """Close the connection; an open transaction is rolled back with it, and the next group starts from what is on disk."""
-        connection, self._connection, self._cache = self._connection, None, Cache()
-        self._known.forget()
-        if connection is None:
-            return
-        try:
-            # A traceback may keep a statement, and a statement keeps a closed connection alive, its write lock with it: then
-            # every later group finds the log locked. So the transaction is ended here, not by `close`.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error:  # nothing can be said to anybody; the next group opens anew or fails
-            return
-        finally:
-            _close(connection)
-
-    def _move(self) -> None:
-        """Move the write-ahead log into the file: it costs two syncs, during which nobody is served (ADR 0015)."""
-        with self._turn:
-            self._unmoved = 0
-            if self._connection is None:
-                return
-            try:
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-            except sqlite3.Error:
-                self._drop()  # what was acknowledged is in the write-ahead log; the next group finds out what is wrong
+        self._scribe.drop()
 
 
-def _begin(cursor: sqlite3.Cursor, *, wait: bool) -> bool:
-    """Begin to write, once no other process does; False when one does and it is not to be waited for.
-
-    Raises:
-        sqlite3.Error: it cannot be begun, or not within `BUSY_S`.
-    """
-    give_up = time.monotonic() + sqlite_schema.BUSY_S
-    while True:
-        try:
-            cursor.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or (wait and time.monotonic() >= give_up):
-                raise
-            if not wait:
-                return False
-            time.sleep(_BUSY_STEP_S)
-        else:
-            return True
-
-
-def _close(connection: sqlite3.Connection) -> None:
-    try:
-        connection.close()
-    except sqlite3.Error:
-        return
+def _cannot(error: Exception) -> LictorError:
+    """What a waiter is told."""
+    if isinstance(error, LictorError):
+        return error
+    return StoreError(Reason.CANNOT_RECORD, f"cannot record: {error}", remedy=_REMEDY)

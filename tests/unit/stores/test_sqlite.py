@@ -17,12 +17,12 @@ from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
 from lictor.model.record import HoldExpired, TaskClosed
 from lictor.records.verify import verify_log
-from lictor.stores import writer
+from lictor.stores import scribe
 from lictor.stores.commit import entries_of
 from lictor.stores.keys import Keys
 from lictor.stores.sqlite import SqliteStore
 from lictor.stores.sqlite_schema import connect
-from store_samples import DIGEST, NOW, batch, decided, ended, held, opened, payload, received, started
+from store_samples import DIGEST, NOW, batch, decided, ended, erasure, held, opened, payload, received, started
 
 ORIGIN = "test.local/log"
 
@@ -321,19 +321,19 @@ async def test_a_disk_error_fails_the_whole_group_and_nothing_else(folder, monke
     """Every waiter of the group is told; the next commit starts from what is on the disk."""
     with open_store(folder) as store:
         await store.commit(batch(opened()))
-        real = writer.Group.write
+        real = scribe.Group.write
 
         def broken(self):
             real(self)
             raise sqlite3.OperationalError("disk I/O error")
 
-        monkeypatch.setattr(writer.Group, "write", broken)
+        monkeypatch.setattr(scribe.Group, "write", broken)
         results = await asyncio.gather(
             *(store.commit(batch(started(f"e{n}"))) for n in range(5)), return_exceptions=True
         )
         assert {(type(result), result.reason) for result in results} == {(StoreError, Reason.CANNOT_RECORD)}
         assert all("free space" in result.remedy for result in results)
-        monkeypatch.setattr(writer.Group, "write", real)
+        monkeypatch.setattr(scribe.Group, "write", real)
         assert (store.size(), store.task("task_1").calls_used) == (1, 0)
         await store.commit(batch(started("e1")))
         assert store.task("task_1").calls_used == 1
@@ -360,7 +360,7 @@ async def test_damage_under_a_running_store_stops_it(folder, monkeypatch):
     """Before it writes again after an error it looks at the log anew, and refuses a damaged one."""
     with open_store(folder) as store:
         await store.commit(batch(opened()))
-        monkeypatch.setattr(writer.Group, "write", lambda self: (_ for _ in ()).throw(sqlite3.OperationalError("x")))
+        monkeypatch.setattr(scribe.Group, "write", lambda self: (_ for _ in ()).throw(sqlite3.OperationalError("x")))
         with pytest.raises(StoreError):
             await store.commit(batch(opened("t2")))
         monkeypatch.undo()
@@ -438,7 +438,8 @@ async def test_erasing_leaves_no_copy_of_the_key(folder):
         await store.commit(batch(opened(), payloads=[payload()]))
         key = store._all("SELECT key FROM task_keys")[0][0]
         assert any(key in file.read_bytes() for file in folder.iterdir())
-        store.erase_payloads("task_1")
+        await store.commit(erasure())
+        assert store.scrub()
         assert not any(key in file.read_bytes() for file in folder.iterdir())
 
 
@@ -522,8 +523,8 @@ async def test_a_part_of_a_snapshot_costs_what_the_part_does(folder):
 
 async def test_the_write_ahead_log_stays_bounded(folder, monkeypatch):
     """Quiet moments move it into the file; a busy writer moves it from a larger size on."""
-    monkeypatch.setattr(writer, "CHECKPOINT_IDLE", 300_000)
-    monkeypatch.setattr(writer, "CHECKPOINT_BUSY", 600_000)
+    monkeypatch.setattr(scribe, "CHECKPOINT_IDLE", 300_000)
+    monkeypatch.setattr(scribe, "CHECKPOINT_BUSY", 600_000)
     with open_store(folder) as store:
         await store.commit(batch(opened()))
         for number in range(150):

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lictor.model.errors import ConflictError, StoreError
 from lictor.model.record import ContentSeen, TaskClosed
-from lictor.stores import writer
+from lictor.stores import scribe, writer
 from lictor.stores.group import Group
 from lictor.stores.sqlite import SqliteStore
 from lictor.stores.sqlite_schema import connect
@@ -348,7 +348,7 @@ async def test_what_no_commit_will_ask_for_soon_is_not_kept(make):
     """Tokens, values that were seen and executions that ended are read when they are wanted, and are as they were."""
     store = make()
     await store.commit(batch(opened(token="t"), started()))
-    kept = store._writer._cache.rows
+    kept = store._writer._scribe.cache.rows
     assert {kind for kind, _ in kept} == {"task", "execution"}
     for number in range(3):
         seen = ContentSeen(task="task_1", source=f"tool:s/t{number}", labels=(), carried=(), values=("v", f"v{number}"))
@@ -370,13 +370,13 @@ async def test_what_no_commit_will_ask_for_soon_is_not_kept(make):
 def moves(monkeypatch):
     """The threads that moved the write-ahead log."""
     found = []
-    real = writer.Writer._move
+    real = scribe.Scribe.move
 
     def move(self):
         found.append(threading.current_thread())
         real(self)
 
-    monkeypatch.setattr(writer.Writer, "_move", move)
+    monkeypatch.setattr(scribe.Scribe, "move", move)
     return found
 
 
@@ -388,18 +388,18 @@ async def until_moved(moves):
 
 async def test_it_is_moved_once_nobody_comes(make, moves, monkeypatch):
     """Past the first size a quiet moment is enough, and it is taken by the thread."""
-    monkeypatch.setattr(writer, "CHECKPOINT_IDLE", 1)
+    monkeypatch.setattr(scribe, "CHECKPOINT_IDLE", 1)
     store = make()
     await store.commit(batch(opened()))
     await until_moved(moves)
     assert threading.main_thread() not in moves
-    assert store._writer._unmoved == 0
+    assert store._writer._scribe.unmoved == 0
 
 
 async def test_nobody_has_to_wait_for_it_before_it_is_large(make, quick, moves, threads, monkeypatch):
     """Who comes one by one, on the loop, keeps it from being moved; in the quiet afterwards it is."""
-    monkeypatch.setattr(writer, "CHECKPOINT_IDLE", 1)
-    monkeypatch.setattr(writer, "QUIET_S", 3.0)
+    monkeypatch.setattr(scribe, "CHECKPOINT_IDLE", 1)
+    monkeypatch.setattr(scribe, "QUIET_S", 3.0)
     store = make()
     await warmed_up(store)
     start = time.monotonic()
@@ -407,16 +407,16 @@ async def test_nobody_has_to_wait_for_it_before_it_is_large(make, quick, moves, 
         await store.commit(batch(started(f"e{number}")))
     if time.monotonic() - start < 3.0:
         assert moves == []
-    monkeypatch.setattr(writer, "QUIET_S", 0.01)
+    monkeypatch.setattr(scribe, "QUIET_S", 0.01)
     await until_moved(moves)
     assert here(threads)[-1]
 
 
 async def test_a_large_one_is_moved_although_somebody_comes(make, quick, moves, monkeypatch):
     """It stays bounded: there is no quiet moment to wait for."""
-    monkeypatch.setattr(writer, "CHECKPOINT_IDLE", 1)
-    monkeypatch.setattr(writer, "CHECKPOINT_BUSY", 100_000)
-    monkeypatch.setattr(writer, "QUIET_S", 60.0)
+    monkeypatch.setattr(scribe, "CHECKPOINT_IDLE", 1)
+    monkeypatch.setattr(scribe, "CHECKPOINT_BUSY", 100_000)
+    monkeypatch.setattr(scribe, "QUIET_S", 60.0)
     store = make()
     await warmed_up(store)
     for number in range(40):

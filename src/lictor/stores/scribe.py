@@ -1,0 +1,386 @@
+"""Puts groups of batches on the disk, one at a time: into the tables of the log, or under load into a journal first (ADR 0023).
+
+A group that is alone is one transaction. Once groups have come for a while without a moment's quiet, each is one frame of the
+journal, and the tables follow a few milliseconds behind, many groups at once and without a sync of their own; who reads in this
+process sees the difference (`Unwritten`). The journal ends with the first quiet moment, when another process wants to write, when
+a key is made or destroyed, and after any failure: then everything is in the tables, durably, before anything else is recorded.
+
+What a crash means: a frame that was synced is in the log, whoever opens it next puts it into the tables; one that was not is in
+it or not, and nobody was told. While there are frames no other process writes: whoever has the `Right` has the log for itself.
+
+What a failure means: the whole group is refused, the connection is thrown away, and the next group starts from what is on disk.
+It refuses to know who waits for the answer and who asks again.
+"""
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from threading import Thread
+from typing import Final
+
+from lictor.lifecycle.reading import Changes
+from lictor.model.errors import LictorError, StoreError
+from lictor.model.reasons import Reason
+from lictor.stores import journal, sqlite_schema
+from lictor.stores.contents import Unwritten
+from lictor.stores.group import Cache, Group
+from lictor.stores.jobs import Job
+from lictor.stores.journal import Journal
+from lictor.stores.known import KnownRows
+from lictor.stores.mover import Mover
+from lictor.stores.recovery import TOUCH, recover, rewrite
+from lictor.stores.right import Marks, Right
+from lictor.stores.sqlite_schema import Log, begin, check, close, connect, synchronous
+
+CHECKPOINT_IDLE: Final = 4 * 1024 * 1024
+"""Bytes in the write-ahead log from which a quiet moment is used to move them into the file, while nobody waits for it."""
+CHECKPOINT_BUSY: Final = 16 * 1024 * 1024
+"""... and from which they are moved although somebody may (ADR 0015: more at a time keeps people waiting for longer)."""
+QUIET_S: Final = 0.05
+"""After so long without a commit it is quiet: callers that come one by one are closer together."""
+BUSY_AFTER: Final = 64
+"""Groups without a quiet moment after which the next ones go to the journal."""
+BEHIND: Final = 64
+"""Groups in the journal from which the tables catch up although more wait; two of agents' calls may be in each."""
+BEHIND_S: Final = 0.01
+"""... and how long the first of them is there before they do: other processes do not see it until then."""
+LINGER_S: Final = 0.002
+"""So long without a commit is used for the tables to catch up."""
+MOST_BEHIND: Final = 1024
+"""Groups in the journal from which the tables catch up although pages are being moved meanwhile."""
+
+
+class Scribe:
+    """Whoever calls has the turn: one thread at a time, whichever."""
+
+    def __init__(self, log: Log, known: KnownRows) -> None:
+        """Nothing is opened yet."""
+        self._log = log
+        self._known = known
+        self.unwritten = Unwritten()
+        self.connection: sqlite3.Connection | None = None
+        self.cache = Cache()
+        self.unmoved = 0
+        self._right = Right(log.path)
+        self._journal = Journal(log.path)
+        self._mover = Mover(log.path)
+        self._maker: Thread | None = None
+        self._failed = False
+        self._spoiled = False
+        self._in_tables = self._durable = 0
+        self._since = self._last = 0.0
+        self._run = 0
+
+    @property
+    def journaling(self) -> bool:
+        """Whether groups go to the journal."""
+        return self._journal.is_open
+
+    def marks(self) -> Marks:
+        """See `Right.marks`."""
+        return self._right.marks()
+
+    @property
+    def behind_another(self) -> bool:
+        """Whether there may be commits in another process's journal, that readers here do not see."""
+        return self._right.journal_in_use() and not self.journaling
+
+    def heed(self) -> None:
+        """Have another process's journal ended: it gives way, or it is dead and what it left is put into the tables.
+
+        Raises:
+            LictorError, sqlite3.Error, OSError: nobody here knows what is in it.
+        """
+        if self.behind_another:
+            self._take()
+            try:
+                self._recover_if_left()
+            finally:
+                self._right.give_back()
+
+    # -- a group -------------------------------------------------------------------------------------------------------
+
+    def record(self, jobs: Sequence[Job], *, wait: bool) -> bool:
+        """Give each job its outcome. False: another process writes, and it was not to be waited for; nothing happened.
+
+        Raises:
+            LictorError, sqlite3.Error, OSError: nothing of it is recorded, or nobody may be told that it is; `drop` is due.
+        """
+        if wait:
+            self._take()
+        elif not self._right.take(wait_s=0):
+            return False
+        try:
+            return self._recorded(jobs, wait=wait)
+        finally:
+            if not self.journaling:
+                self._right.give_back()
+
+    def _recorded(self, jobs: Sequence[Job], *, wait: bool) -> bool:
+        now = time.perf_counter()
+        self._run = self._run + 1 if now - self._last < QUIET_S else 0
+        if self._failed:
+            self.end_journal()
+        self._recover_if_left()
+        cursor = (self.connection or self._open()).cursor()
+        if not self.journaling:
+            if not begin(cursor, wait=wait):
+                return False
+            group = self._collected(cursor, jobs)
+            if group is None:
+                cursor.execute("ROLLBACK")
+            else:
+                self._write(cursor, group)
+                self._start_journal(cursor)
+        else:
+            cursor.execute(
+                "BEGIN"
+            )  # one look at the tables for all of it: each by itself would cost a lock and its release
+            group = self._collected(cursor, jobs)
+            cursor.execute("ROLLBACK")
+            if group is not None:
+                self._keep(cursor, group)
+        self._last = time.perf_counter()
+        return True
+
+    def _take(self) -> None:
+        if not self._right.take(wait_s=sqlite_schema.BUSY_S):
+            raise StoreError(Reason.CANNOT_RECORD, "another process keeps the log to itself")
+
+    def _recover_if_left(self) -> None:
+        """With the right: whoever had a journal in use has died."""
+        if self.behind_another:
+            recover(self._log)
+            self._right.mark(journal=False)
+
+    def _collected(self, cursor: sqlite3.Cursor, jobs: Sequence[Job]) -> Group | None:
+        """The group of all batches that are accepted; None if none is."""
+        self.cache.refresh(cursor, self.unwritten)
+        group = Group(cursor, self.cache, self._log, self.unwritten)
+        for job in jobs:
+            try:
+                job.outcome = group.add(job.batch, job.entries)
+            except LictorError as error:  # this batch alone is refused
+                job.outcome = error
+        if group.empty:
+            group.discard()
+            return None
+        return group
+
+    def _keep(self, cursor: sqlite3.Cursor, group: Group) -> None:
+        """Make a group durable in the journal, or, where that cannot be, in the tables with all before it."""
+        if not group.for_tables_only:
+            frame = group.frame().encode(self._log.journal_key())
+            if self._journal.fits(frame) or self._journal.turn(self._durable, frame):
+                size = self.cache.tree.size
+                try:
+                    self._journal.append(frame, size)
+                except OSError:
+                    self._spoiled = True
+                    raise
+                group.committed()
+                self._since = self._since if self.unwritten.parts else time.perf_counter()
+                self.unwritten.add(group.contents)
+                return
+        synchronous(cursor, full=True)
+        begin(cursor, wait=True)
+        self._write(cursor, group)
+        self._durable = self._in_tables
+        synchronous(cursor, full=False)
+
+    def _write(self, cursor: sqlite3.Cursor, group: Group) -> None:
+        """A transaction that has begun, with this group and those that are not written yet."""
+        before = self._known.begin()
+        group.write()
+        cursor.execute("COMMIT")
+        group.committed()
+        self._publish(cursor, before, group.written.changes)
+        self.unmoved += group.written.size
+        self.unwritten.clear()
+        self._in_tables = self.cache.tree.size
+
+    def _publish(self, cursor: sqlite3.Cursor, before: bytes, changes: Changes) -> None:
+        """Hand our changes to the readers, unless somebody else's may be among those between the two stamps."""
+        after = self._known.now()
+        try:
+            alone = bool(before and after) and self.cache.is_current(cursor)
+        except sqlite3.Error:  # what is committed stays committed
+            alone = False
+        if alone:
+            self._known.publish(before, changes, after)
+        else:
+            self._known.forget()
+
+    # -- the journal ---------------------------------------------------------------------------------------------------
+
+    def _start_journal(self, cursor: sqlite3.Cursor) -> None:
+        """Use the journal from the next group on, if this has gone on for long enough. Everything is in the tables, durably."""
+        if self._run < BUSY_AFTER or not journal.POSSIBLE or self._maker_works():
+            return
+        self._run = 0
+        try:
+            if not self._journal.open():
+                self._maker = Thread(target=_make, args=(self._log,), name="lictor-journal", daemon=True)
+                self._maker.start()
+                return
+            self._right.mark(journal=True)
+        except (OSError, LictorError):  # it is an advantage, not a need: the tables go on working
+            self._journal.close(clear=False)
+            return
+        synchronous(cursor, full=False)
+        self._in_tables = self._durable = self.cache.tree.size
+
+    def _maker_works(self) -> bool:
+        return self._maker is not None and self._maker.is_alive()
+
+    def catch_up(self, *, durable: bool = False) -> None:
+        """Write into the tables what only the journal has. `durable`: and make everything in them so.
+
+        Raises:
+            LictorError, sqlite3.Error: it is still only in the journal; `drop` is due.
+        """
+        cursor = (self.connection or self._open()).cursor()
+        synchronous(cursor, full=durable)
+        begin(cursor, wait=True)
+        self.cache.refresh(cursor, self.unwritten)
+        if durable and (self._failed or self._mover.failed):
+            rewrite(self._log.path)
+        if self.unwritten.parts:
+            self._write(cursor, Group(cursor, self.cache, self._log, self.unwritten))
+        elif durable:
+            before = self._known.begin()
+            cursor.execute(TOUCH)
+            cursor.execute("COMMIT")
+            self._publish(cursor, before, {})
+        else:
+            cursor.execute("ROLLBACK")
+        if durable:
+            self._durable = self._in_tables
+            self._mover.failed = False
+
+    def end_journal(self, *, wanted: bool = False) -> None:
+        """Everything in the tables, durably, and the right given back. `wanted`: somebody waits for it. Idempotent.
+
+        Raises:
+            LictorError, sqlite3.Error, OSError: it goes on; `drop` is due.
+        """
+        if not self.journaling:
+            self._failed = False
+            return
+        self._mover.wait()
+        self.catch_up(durable=True)
+        if self._spoiled:
+            self._journal.discard()
+        self._journal.close(clear=True)
+        self._right.mark(journal=False)
+        self._failed = self._spoiled = False
+        self._run = 0
+        self._right.give_back(wanted=wanted)
+
+    # -- between groups ------------------------------------------------------------------------------------------------
+
+    @property
+    def patience_s(self) -> float | None:
+        """After so long without a group `rest` is due; None: it never is."""
+        if self.unwritten.parts:
+            return LINGER_S
+        return QUIET_S if self.journaling or self.unmoved >= CHECKPOINT_IDLE else None
+
+    @property
+    def due(self) -> bool:
+        """Whether there is something for `after` to see to."""
+        return self.journaling or self.unmoved >= CHECKPOINT_BUSY
+
+    def rest(self) -> None:
+        """Nobody has come for a while: catch up, end the journal, move pages; one of them each time.
+
+        Raises:
+            LictorError, sqlite3.Error, OSError: `drop` is due.
+        """
+        if self.unwritten.parts:
+            self.catch_up()
+        elif self.journaling:
+            self.end_journal()
+        else:
+            self.move()
+
+    def after(self) -> None:
+        """A group is recorded and everybody told: what cannot wait for a quiet moment.
+
+        Raises:
+            LictorError, sqlite3.Error, OSError: `drop` is due.
+        """
+        if not self.journaling:
+            if self.unmoved >= CHECKPOINT_BUSY:
+                self.move()
+            return
+        wanted = self._right.wanted()
+        if wanted or self._mover.failed:  # another move would find nothing to sync, and count as one
+            self.end_journal(wanted=wanted)
+            return
+        self._durable = max(self._durable, self._mover.moved())
+        groups = len(self.unwritten.parts)
+        late = groups >= BEHIND or (groups and time.perf_counter() - self._since >= BEHIND_S)
+        if late and (groups >= MOST_BEHIND or not self._mover.busy):
+            self.catch_up()
+            if self.unmoved >= CHECKPOINT_BUSY:
+                self.unmoved = 0
+                self._mover.start(self._in_tables)
+
+    def move(self) -> None:
+        """Move the write-ahead log into the file: it costs two syncs, during which nobody is served (ADR 0015).
+
+        Raises:
+            sqlite3.Error: what was acknowledged is in the write-ahead log; `drop` is due.
+        """
+        self.unmoved = 0
+        if self.connection is not None:
+            self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+
+    # -- the connection ------------------------------------------------------------------------------------------------
+
+    def _open(self) -> sqlite3.Connection:
+        """A connection whose log was checked: it may have changed, or been damaged, since the last one was dropped."""
+        connection = connect(self._log.path)
+        try:
+            check(connection, self._log)
+            connection.execute("PRAGMA busy_timeout=0")  # `_begin` waits, where waiting is allowed
+        except BaseException:
+            connection.close()
+            raise
+        self.connection = connection
+        return connection
+
+    def drop(self) -> None:
+        """Close the connection; an open transaction is rolled back with it, and the next group starts from what is on disk."""
+        connection, self.connection, self.cache = self.connection, None, Cache()
+        self._failed = self.journaling
+        self._known.forget()
+        if connection is None:
+            return
+        try:
+            # A traceback may keep a statement, and a statement keeps a closed connection alive, its write lock with it: then
+            # every later group finds the log locked. So the transaction is ended here, not by `close`.
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        except sqlite3.Error:  # nothing can be said to anybody; the next group opens anew or fails
+            return
+        finally:
+            close(connection)
+
+    def close(self) -> None:
+        """For good. What only the journal has stays there if it has to: whoever opens the log next puts it into the tables."""
+        try:
+            self.end_journal()
+        except (LictorError, sqlite3.Error, OSError):
+            self._journal.close(clear=False)
+        self._mover.wait()
+        self.drop()
+        self._right.close()
+
+
+def _make(log: Log) -> None:
+    try:
+        journal.make(log.path)
+    except OSError:  # the tables go on working without one
+        return
