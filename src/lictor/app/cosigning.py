@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 from lictor.app.house import House
 from lictor.config import WitnessSettings
 from lictor.ports import Clock
-from lictor.records.checkpoint import VerifierKey
 from lictor.records.cosign import WitnessKey, cosigned_with, message
 from lictor.records.note import read_note
 from lictor.records.submission import Submission
@@ -29,7 +28,7 @@ def cosigning_of(house: House) -> Cosigning:
     return Cosigning(
         [_line(house, name, settings) for name, settings in house.settings.witness.items()],
         store=house.store,
-        key=VerifierKey.parse(house.keys.verifier_key(house.settings.log_name)),
+        key=house.keys.log_keys(house.settings.log_name),
         open_log=lambda: SqliteStore.open_unverified(house.state / LOG_FILE),
         clock=house.clock,
         say=house.say,

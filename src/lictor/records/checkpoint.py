@@ -9,7 +9,7 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -69,6 +69,19 @@ class Checkpoint:
         return f"{self.origin}\n{self.size}\n{b64encode(self.root).decode()}\n"
 
 
+class LogKeys(Protocol):
+    """Who signs a log's checkpoints: one key (`VerifierKey`), or one after the other (`records.keychain.KeyChain`)."""
+
+    @property
+    def name(self) -> str:
+        """The log's origin; every key has it."""
+        ...
+
+    def at(self, size: int) -> "VerifierKey":
+        """Who must have signed a checkpoint of this size. Never raises; below 0: the first."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class VerifierKey:
     """Who may sign a log's checkpoints: a name (the log's origin) and a raw 32-byte Ed25519 public key."""
@@ -106,6 +119,10 @@ class VerifierKey:
     def key_id(self) -> bytes:
         """SHA-256(name || 0x0A || 0x01 || public key)[:4] (signed-note, "Ed25519 signatures")."""
         return key_id_of(self.name, _ED25519, self.public)
+
+    def at(self, size: int) -> Self:  # noqa: ARG002 - see `LogKeys`
+        """Itself: a log whose key never changed is signed by it at every size."""
+        return self
 
     def text(self) -> str:
         """`name+hash+base64(0x01 || public key)`: what `parse` reads."""
@@ -153,19 +170,31 @@ def _verify(signature: bytes, text: str, key: VerifierKey) -> None:
         raise damaged(f"the signature of {key.name!r} is not valid") from error
 
 
-def open_checkpoint(text: str, verifier_key: VerifierKey | str) -> Checkpoint:
+def open_checkpoint(text: str, verifier_key: LogKeys | str) -> Checkpoint:
     """Read and verify a signed checkpoint.
+
+    Args:
+        text: as signed.
+        verifier_key: of the log; of several, the one that signed at the size it states must have signed it, and no other counts.
 
     Raises:
         OperatorError: `config_refused`: the verifier key is none.
         StoreError: `log_damaged`: malformed in any way, another origin than the key's name, not signed by it.
     """
     key = VerifierKey.parse(verifier_key) if isinstance(verifier_key, str) else verifier_key
+    if not isinstance(key, VerifierKey):
+        key = key.at(_stated_size(text))  # only chooses who must have signed; that key's signature covers the size
     # Signature first: nothing of an unsigned text is interpreted (signed-note: "MUST be ignored unless ...").
     found = read_head(open_note(text, key))
     if found.origin != key.name:
         raise damaged(f"the checkpoint is of log {found.origin!r:.80}, the key of {key.name!r}")
     return found
+
+
+def _stated_size(text: str) -> int:
+    """-1: it states none; then no key makes it valid."""
+    lines = text.split("\n", 2) if type(text) is str else []
+    return int(lines[1]) if len(lines) == 3 and _DECIMAL.fullmatch(lines[1]) else -1
 
 
 def read_head(text: str, *, extensions: bool = False) -> Checkpoint:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from lictor.model.errors import OperatorError, StoreError
 from lictor.model.reasons import Reason
-from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint
+from lictor.records.checkpoint import Checkpoint, LogKeys, open_checkpoint
 from lictor.records.note import Note, Signature, damaged, is_name, key_id_of, key_text, read_key_text, read_note
 
 MAX_TIME_S: Final = 2**63 - 1
@@ -160,7 +160,7 @@ class Witnessed:
     times: dict[str, int]
 
 
-def open_witnessed(note: str, log: VerifierKey, witnesses: Iterable[WitnessKey]) -> Witnessed:
+def open_witnessed(note: str, log: LogKeys, witnesses: Iterable[WitnessKey]) -> Witnessed:
     """Read a checkpoint that must bear the log's signature and those of all these witnesses.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Self
 
-from lictor.records.checkpoint import VerifierKey
+from lictor.records.checkpoint import LogKeys
 from lictor.records.cosign import Witnessed, WitnessKey, open_witnessed
 from lictor.records.merkle import HASH_SIZE, MAX_SIZE, leaf_hash, verify_inclusion
 from lictor.records.note import damaged, exact_base64
@@ -69,7 +69,7 @@ class Proof:
         return cls(int(index[1]), path, note, extra)
 
 
-def verify_proof(proof: Proof, data: bytes, log: VerifierKey, witnesses: Iterable[WitnessKey] = ()) -> Witnessed:
+def verify_proof(proof: Proof, data: bytes, log: LogKeys, witnesses: Iterable[WitnessKey] = ()) -> Witnessed:
     """Check that an entry is in a log (tlog-proof, "Verifying a tlog proof"); the numbers are its steps.
 
     Args:

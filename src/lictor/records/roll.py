@@ -17,7 +17,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from lictor.records.checkpoint import VerifierKey, open_note, sign_note
+from lictor.records.checkpoint import LogKeys, VerifierKey, open_note, sign_note
 from lictor.records.merkle import HASH_SIZE
 from lictor.records.note import damaged, exact_base64
 
@@ -55,20 +55,20 @@ class Roll:
 
 def digest_of(texts: Iterable[str]) -> bytes:
     """SHA-256 over stored checkpoints, in order, each with its length before it."""
-    found = sha256()
+    parts: list[bytes] = []
     for text in texts:
         data = text.encode("utf-8", "surrogatepass")  # a damaged store may hand out anything
-        found.update(len(data).to_bytes(4, "big"))
-        found.update(data)
-    return found.digest()
+        parts += (len(data).to_bytes(4, "big"), data)
+    return sha256(b"".join(parts)).digest()
 
 
-def open_roll(text: str, key: VerifierKey) -> Roll:
-    """Read and verify a roll.
+def open_roll(text: str, keys: LogKeys) -> Roll:
+    """Read and verify a roll. Of a log whose key changed: one that spans a change is of no single key, and vouches for nothing.
 
     Raises:
-        StoreError: `log_damaged`: malformed in any way, of another log, or not signed by this key.
+        StoreError: `log_damaged`: malformed in any way, of another log, or not signed by the key of all its checkpoints.
     """
+    key = keys if isinstance(keys, VerifierKey) else keys.at(_stated_last(text))
     lines = open_note(text, key).split("\n")
     found = _HEAD.fullmatch(lines[1]) if len(lines) == 4 else None
     digest = exact_base64(lines[2]) if found is not None else None
@@ -77,4 +77,13 @@ def open_roll(text: str, key: VerifierKey) -> Roll:
     first, last, count = map(int, found.groups())
     if not (first <= last and count <= MOST):
         raise damaged("a roll of checkpoints has no sense")
+    if keys.at(first) != key:
+        raise damaged(f"a roll of sizes {first} to {last} spans a change of the log's key")
     return Roll(lines[0], first, last, count, digest)
+
+
+def _stated_last(text: str) -> int:
+    """Chooses who must have signed; -1: it states no size, and no key makes it valid."""
+    lines = text.split("\n", 2) if type(text) is str else []
+    found = _HEAD.fullmatch(lines[1]) if len(lines) == 3 else None
+    return int(found[2]) if found is not None else -1

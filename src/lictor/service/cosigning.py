@@ -14,7 +14,7 @@ from lictor.model.errors import LictorError, StoreError
 from lictor.model.reasons import Reason
 from lictor.model.record import LogContradicted
 from lictor.ports import Batch, Clock, RecordStore
-from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint
+from lictor.records.checkpoint import Checkpoint, LogKeys, open_checkpoint
 from lictor.records.cosign import Witnessed, WitnessKey, cosigned_at, open_witnessed, with_cosignature
 from lictor.records.note import read_note
 from lictor.records.submission import Submission, read_cosignatures, read_size
@@ -76,7 +76,7 @@ class Cosigning:
         lines: Sequence[Line],
         *,
         store: RecordStore,
-        key: VerifierKey,
+        key: LogKeys,
         open_log: Callable[[], AbstractContextManager[LogView]],
         clock: Clock,
         say: Callable[[str], None],

@@ -27,7 +27,7 @@ from lictor.model.record import (
 )
 from lictor.model.task import TaskStatus
 from lictor.ports import Batch, Clock, RecordStore, StoredEntry
-from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint
+from lictor.records.checkpoint import Checkpoint, LogKeys, open_checkpoint
 
 WHY: Final = "restored from a backup"
 _ALL: Final = 2**31 - 1
@@ -86,7 +86,7 @@ def _told(entries: Iterable[StoredEntry]) -> tuple[int, tuple[PolicyRevision, ..
     return epochs, tuple(sorted(approved))
 
 
-def newest_lost(known: Iterable[str], key: VerifierKey | str, own: Iterable[str]) -> str:
+def newest_lost(known: Iterable[str], key: LogKeys | str, own: Iterable[str]) -> str:
     """Of checkpoints kept elsewhere, the newest that this log does not continue: what it was restored over. Empty: none.
 
     Args:
@@ -105,7 +105,7 @@ def newest_lost(known: Iterable[str], key: VerifierKey | str, own: Iterable[str]
     return max(bodies.values())[1] if bodies else ""
 
 
-def _opened(text: str, key: VerifierKey | str) -> Checkpoint:
+def _opened(text: str, key: LogKeys | str) -> Checkpoint:
     try:
         return open_checkpoint(text, key)
     except LictorError as error:

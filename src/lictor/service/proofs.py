@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
 from lictor.ports import StoredEntry
-from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint, open_note
+from lictor.records.checkpoint import Checkpoint, LogKeys, open_checkpoint
 from lictor.records.cosign import merged
 from lictor.records.merkle import (
     NodeLookup,
@@ -95,7 +95,7 @@ class Runs:
         """Keep nothing."""
         self._levels = [[]]
 
-    def prove(self, view: LogView, index: int, note: str, verifier_key: VerifierKey | str) -> Proved:
+    def prove(self, view: LogView, index: int, note: str, verifier_key: LogKeys | str) -> Proved:
         """That entry `index` is under a signed checkpoint.
 
         Args:
@@ -226,7 +226,7 @@ class Gentle:
             yield entry
 
 
-def cosigned_note(newest: str, others: Iterable[str], key: VerifierKey) -> str:
+def cosigned_note(newest: str, others: Iterable[str], key: LogKeys | str) -> str:
     """The newest checkpoint with the cosignatures that were given to this very one.
 
     Args:
@@ -237,7 +237,8 @@ def cosigned_note(newest: str, others: Iterable[str], key: VerifierKey) -> str:
     Raises:
         StoreError: `log_damaged`: the newest is not the log's.
     """
-    text = open_note(newest, key)
+    open_checkpoint(newest, key)
+    text = read_note(newest).text
     return merged([newest, *(one for one in others if _states(one, text))])
 
 

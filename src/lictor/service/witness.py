@@ -5,7 +5,7 @@ fork. Refuses to know HTTP and files; says nothing about what a log contains.
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, Protocol
@@ -64,20 +64,25 @@ class Witness:
     """One witness. Thread-safe; nobody else may use the same `kept` at the same time."""
 
     def __init__(
-        self, name: str, signer: Ed25519PrivateKey, logs: Mapping[str, VerifierKey], kept: Kept, clock: Clock
+        self,
+        name: str,
+        signer: Ed25519PrivateKey,
+        logs: Mapping[str, VerifierKey | Sequence[VerifierKey]],
+        kept: Kept,
+        clock: Clock,
     ) -> None:
         """Begin.
 
         Args:
             name: of the witness.
             signer: its key, used for nothing else.
-            logs: whose checkpoints it cosigns, by origin.
+            logs: whose checkpoints it cosigns, by origin. Of one whose key was changed, its keys, in their order.
             kept: what it has cosigned.
             clock: for the time in its signatures.
         """
         self.key = WitnessKey.of(name, signer)
         self._signer = signer
-        self._logs = dict(logs)
+        self._logs = {origin: _in_order(keys) for origin, keys in logs.items()}
         self._by_hash = {sha256(origin.encode()).hexdigest(): origin for origin in logs}
         self._kept = kept
         self._clock = clock
@@ -88,7 +93,7 @@ class Witness:
 
         1. The form (400).
         2. A log that is known (404).
-        3. A signature of that log (403).
+        3. A signature of that log (403); of its keys, not one before the key of the newest checkpoint cosigned.
         4. An old size that is not larger than the new one (400), and is that of the newest checkpoint cosigned (409).
         5. Consistency with it (422); what was signed and does not fit is kept as evidence.
         6. Durable, then answered.
@@ -101,20 +106,25 @@ class Witness:
             head = read_head(read_note(asked.note).text, extensions=True)
         except StoreError as error:
             return _refuse(400, error)
-        log = self._logs.get(head.origin)
-        if log is None:
+        keys = self._logs.get(head.origin)
+        if keys is None:
             return Answer(404, "this log is not known here\n")  # 2
+        place = _signer(asked.note, keys)
         try:
-            text = open_note(asked.note, log)  # 3
+            text = open_note(asked.note, keys[max(0, place)])  # 3
         except StoreError as error:
             return _refuse(403, error)
         if asked.old > head.size:
             return Answer(400, "the old size is larger than the new one\n")  # 4
         with self._lock:
-            return self._grown(asked, head, text)
+            seen, seen_at, before = self._seen(head.origin, keys)
+            if place < before:  # whoever was given the old key goes on with the log, or makes another of it
+                if head.size > seen.size:
+                    self._kept.accuse(head.origin, asked.note)
+                return Answer(403, "signed by a key that has handed over to another\n")
+            return self._grown(asked, head, text, seen, seen_at)
 
-    def _grown(self, asked: Submission, head: Checkpoint, text: str) -> Answer:
-        seen, seen_at = self._seen(head.origin)
+    def _grown(self, asked: Submission, head: Checkpoint, text: str, seen: Checkpoint, seen_at: int) -> Answer:
         if asked.old != seen.size:
             if head.size == seen.size and head.root != seen.root:
                 self._kept.accuse(head.origin, asked.note)
@@ -133,21 +143,21 @@ class Witness:
         self._kept.keep(head.origin, with_cosignature(own, line))  # 6
         return Answer(200, line.line())
 
-    def _seen(self, origin: str) -> tuple[Checkpoint, int]:
-        """The newest checkpoint cosigned and when, in seconds; the empty log where there is none.
+    def _seen(self, origin: str, keys: Sequence[VerifierKey]) -> tuple[Checkpoint, int, int]:
+        """The newest checkpoint cosigned, when, in seconds, and the place of the key that signed it; of none, the empty log.
 
         Raises:
             StoreError: what is kept is not what this witness signed.
         """
         note = self._kept.latest(origin)
         if note is None:
-            return Checkpoint(origin, 0, EMPTY_ROOT), 0
+            return Checkpoint(origin, 0, EMPTY_ROOT), 0, -1
         found = read_note(note)
         at = cosigned_at(found, self.key)
         head = read_head(found.text, extensions=True)
         if at is None or head.origin != origin:
             raise damaged(f"what is kept of {origin!r:.100} is not what this witness cosigned")
-        return head, at
+        return head, at, _signer(note, keys)
 
     def newest(self, origin_hash: str) -> str | None:
         """The newest cosigned checkpoint of the log whose origin has this SHA-256 (hex); None: there is none.
@@ -157,6 +167,16 @@ class Witness:
         """
         origin = self._by_hash.get(origin_hash)
         return None if origin is None else self._kept.latest(origin)
+
+
+def _in_order(keys: VerifierKey | Sequence[VerifierKey]) -> tuple[VerifierKey, ...]:
+    return (keys,) if isinstance(keys, VerifierKey) else tuple(keys)
+
+
+def _signer(note: str, keys: Sequence[VerifierKey]) -> int:
+    """The last of the keys whose line is in a note; -1: none has one. Nothing is verified."""
+    lines = {(one.name, one.key_id) for one in read_note(note).signatures}
+    return max((place for place, key in enumerate(keys) if (key.name, key.key_id()) in lines), default=-1)
 
 
 def _refuse(status: int, error: StoreError) -> Answer:

@@ -19,7 +19,9 @@ from typing import Final
 
 from lictor.model.errors import LictorError, OperatorError, StoreError
 from lictor.model.reasons import Reason
-from lictor.records.checkpoint import open_checkpoint
+from lictor.records.checkpoint import LogKeys, open_checkpoint
+from lictor.stores.journal import left_beside
+from lictor.stores.keychain import chain_in
 from lictor.stores.keys import ANCHOR_FILE, LOG_FILE, LOG_KEY_FILE, signing_key
 from lictor.stores.private import FILE_MODE, check_private, create_private, private_folder, replace_private, sync_folder
 from lictor.stores.reading import UNREADABLE
@@ -149,6 +151,8 @@ def restore(backup: Path, state: Path, on_progress: Callable[[int, int], None] |
         with _opened(draft) as copy:
             restored = _unpacked(copy, backup, draft, state)
         _synced(draft)
+        for left in left_beside(state / LOG_FILE):  # of the log that was here: it would be taken for this one's
+            left.unlink(missing_ok=True)
         draft.rename(state / LOG_FILE)
     except UNREADABLE as error:
         raise _refused(f"{str(backup)!r:.200} is no backup of a log: {error}", "name another file") from error
@@ -171,7 +175,7 @@ def _unpacked(copy: sqlite3.Connection, backup: Path, draft: Path, state: Path) 
     log = Log(draft, str(meta.get("origin")), signing_key(pem), sealed=True)
     size = check(copy, log).size
     newest = str(copy.execute("SELECT text FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()[0])
-    known = _anchored(state, newest, log)
+    known = _anchored(state, newest, chain_in(copy, log.key()))
     for name, data in sorted(files.items()):
         if not create_private(state / name, data) and (state / name).read_bytes() != data:
             raise _refused(f"{str(state / name)!r:.200} is there already, and another", "restore into an empty folder")
@@ -188,14 +192,23 @@ def _own_key(state: Path) -> bytes:
     return path.read_bytes()
 
 
-def _anchored(state: Path, newest: str, log: Log) -> int:
+def _anchored(state: Path, newest: str, keys: LogKeys) -> int:
     """Keep the backup's newest checkpoint as the anchor, unless a newer one is there; the size of the one that is."""
     path = state / ANCHOR_FILE
-    size = open_checkpoint(newest, log.key()).size
-    kept = open_checkpoint(path.read_text("utf-8"), log.key()).size if path.exists() else -1
+    size = open_checkpoint(newest, keys).size
+    kept = _size_of_anchor(path, keys) if path.exists() else -1
     if kept <= size:
         replace_private(path, newest.encode())
     return max(kept, size)
+
+
+def _size_of_anchor(path: Path, keys: LogKeys) -> int:
+    try:
+        return open_checkpoint(path.read_text("utf-8"), keys).size
+    except StoreError as error:
+        error.where = str(path)
+        error.remedy = "keep it elsewhere, as evidence; after a change of the log's key an older backup cannot know it"
+        raise
 
 
 def lift_seal(log: Log, checkpoint: str, keep_as: str) -> None:

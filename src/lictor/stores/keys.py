@@ -9,27 +9,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 
 from lictor.model.errors import OperatorError, StoreError
 from lictor.model.reasons import Reason
-from lictor.records.checkpoint import VerifierKey, open_checkpoint
-from lictor.stores.private import check_private, create_private, private_folder, replace_private
+from lictor.records.checkpoint import LogKeys, VerifierKey, open_checkpoint
+from lictor.records.keychain import KeyChain
+from lictor.stores.key_files import settle
+from lictor.stores.keychain import changed
+from lictor.stores.private import create_private, private_folder, replace_private
+from lictor.stores.signing import LOG_FILE, LOG_KEY_FILE, new_signing_key, read_private, signing_key
 
-LOG_FILE: Final = "log.db"
-LOG_KEY_FILE: Final = "log.key"
+__all__ = ["ANCHOR_FILE", "LOG_FILE", "LOG_KEY_FILE", "STATE_KEY_BYTES", "STATE_KEY_FILE", "Keys", "signing_key"]
+
 STATE_KEY_FILE: Final = "state.key"
 ANCHOR_FILE: Final = "anchor"
 STATE_KEY_BYTES: Final = 32
-
-_MAX_KEY_FILE: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +35,24 @@ class Keys:
         folder: the state folder.
         signer: signs the log's checkpoints (`log.key`, PKCS #8 PEM).
         state_key: 32 bytes for the AEAD of request state (`state.key`).
+        chain: the log's keys, this one the last, as its open store found them; None: nobody has opened it.
     """
 
     folder: Path
     signer: Ed25519PrivateKey
     state_key: bytes
+    chain: KeyChain | None = None
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """Read the keys; make those that are missing.
+        """Read the keys; make those that are missing. A change of the log's key that a crash cut short is finished first.
 
         Raises:
             OperatorError: `config_refused`: a file is readable by others, or holds no such key.
             StoreError: `log_damaged`: there is a log but not the key that signed it; a new key would hide a rewrite.
         """
         private_folder(folder)
+        settle(folder)
         if (folder / LOG_FILE).exists() and not (folder / LOG_KEY_FILE).exists():
             raise StoreError(
                 Reason.LOG_DAMAGED,
@@ -63,13 +61,21 @@ class Keys:
             )
         return cls(
             folder=folder,
-            signer=signing_key(_read_or_create(folder / LOG_KEY_FILE, _new_signing_key)),
+            signer=signing_key(_read_or_create(folder / LOG_KEY_FILE, new_signing_key)),
             state_key=_state_key(_read_or_create(folder / STATE_KEY_FILE, _new_state_key)),
         )
 
     def verifier_key(self, origin: str) -> str:
-        """What others need to verify this log's checkpoints: `name+hash+base64`."""
+        """What others need to verify the checkpoints that are signed now: `name+hash+base64`."""
         return VerifierKey.of(origin, self.signer).text()
+
+    def log_keys(self, origin: str) -> LogKeys:
+        """What all checkpoints of the log are verified with."""
+        return self.chain or VerifierKey.of(origin, self.signer)
+
+    def statements(self) -> str:
+        """How the log's keys follow from each other, for others (`KeyChain.text`); empty while it has its first one."""
+        return "" if self.chain is None else self.chain.text()
 
     def read_anchor(self) -> str | None:
         """The checkpoint kept outside the database; None when none was kept yet.
@@ -86,7 +92,8 @@ class Keys:
             checkpoint: signed with our key; None (an empty log) keeps nothing.
 
         Raises:
-            StoreError: `cannot_record`: it cannot be written; `log_damaged`: this or the kept one is not ours.
+            StoreError: `cannot_record`: it cannot be written; `log_damaged`: this or the kept one is not ours;
+                `log_key_changed`: another key signs the log by now.
         """
         if checkpoint is None:
             return
@@ -102,7 +109,20 @@ class Keys:
 
     def _size(self, checkpoint: str) -> int:
         origin = checkpoint.partition("\n")[0]
-        return open_checkpoint(checkpoint, VerifierKey.of(origin, self.signer)).size
+        try:
+            return open_checkpoint(checkpoint, self.log_keys(origin)).size
+        except StoreError:
+            self._check_current(origin)
+            raise
+
+    def _check_current(self, origin: str) -> None:
+        """That the key in the folder is still the one we opened: a checkpoint of the next one is no damage."""
+        try:
+            found = VerifierKey.of(origin, signing_key(read_private(self.folder / LOG_KEY_FILE))).text()
+        except (OSError, OperatorError):
+            return  # then the checkpoint is what is wrong
+        if found != self.verifier_key(origin):
+            raise changed(found)
 
 
 def _read_anchor(path: Path) -> str | None:
@@ -119,32 +139,11 @@ def _read_or_create(path: Path, make: Callable[[], bytes]) -> bytes:
     try:
         if not path.exists():
             create_private(path, make())
-        check_private(path)
-        with path.open("rb") as file:
-            return file.read(_MAX_KEY_FILE)
+        return read_private(path)
     except OSError as error:
         raise OperatorError(
             Reason.CONFIG_REFUSED, f"cannot use the key file {str(path)!r:.200}: {error.strerror}"
         ) from error
-
-
-def _new_signing_key() -> bytes:
-    return Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def signing_key(pem: bytes) -> Ed25519PrivateKey:
-    """The key in a `log.key`.
-
-    Raises:
-        OperatorError: `config_refused`: it is none.
-    """
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise OperatorError(Reason.CONFIG_REFUSED, f"{LOG_KEY_FILE!r} holds no private key in PEM form") from error
-    if not isinstance(key, Ed25519PrivateKey):
-        raise OperatorError(Reason.CONFIG_REFUSED, f"{LOG_KEY_FILE!r} holds a key that is not ed25519")
-    return key
 
 
 def _new_state_key() -> bytes:

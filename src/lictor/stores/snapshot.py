@@ -13,6 +13,8 @@ from lictor.lifecycle.rows import Key, Row, decode_row
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
 from lictor.ports import StoredEntry
+from lictor.records.keychain import MAX_CHANGES
+from lictor.stores.keychain import SELECT_PLACES
 from lictor.stores.reading import BAD_ROW, PAGE, UNREADABLE
 from lictor.stores.rebuild import Difference, differences
 from lictor.stores.sqlite_schema import connect
@@ -62,6 +64,11 @@ class LogSnapshot:
         if next(self._stream("SELECT count(*) FROM sqlite_schema WHERE name = 'rolls'"))[0]:
             for (text,) in self._stream("SELECT text FROM rolls ORDER BY last"):
                 yield text
+
+    def key_places(self) -> Iterator[object]:
+        """Where the log's key is said to have changed (`keychain.handovers`)."""
+        for (place,) in self._stream(SELECT_PLACES, MAX_CHANGES + 1):
+            yield place
 
     def rebuild_rows(self) -> list[Difference]:
         """What the state tables say and the log does not, or the other way round.

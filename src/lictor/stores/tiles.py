@@ -14,7 +14,7 @@ from typing import Final
 from lictor.model.errors import OperatorError, StoreError
 from lictor.model.reasons import Reason
 from lictor.ports import StoredEntry
-from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint
+from lictor.records.checkpoint import Checkpoint, LogKeys, open_checkpoint
 from lictor.records.merkle import EMPTY_ROOT, leaf_hash
 from lictor.records.note import MAX_TEXT
 from lictor.records.tiles import (
@@ -33,6 +33,8 @@ from lictor.stores.private import FOLDER_MODE
 CHECKPOINT: Final = "checkpoint"
 KEY: Final = "vkey"
 """The log's verifier key. For convenience only: who verifies has it from elsewhere."""
+STATEMENTS: Final = "keys"
+"""The statements by which the log's keys handed over to each other; none while it has its first one."""
 COSIGNED: Final = "cosigned"
 """Folder with the newest checkpoint that each witness has cosigned, by the witness's name in the settings."""
 MAX_COSIGNED: Final = 64
@@ -81,6 +83,17 @@ class TileFolder:
             text = self._text(f"{COSIGNED}/{name}")
             if text is not None:
                 yield text
+
+    def entry(self, seq: int, size: int) -> bytes:
+        """The bytes of one entry of a log of this size.
+
+        Raises:
+            StoreError: `log_damaged`: there is none, or its file is not as it must be.
+        """
+        if not 0 <= seq < size:
+            raise _damaged(f"there is no entry {seq} in a log of {size}")
+        number, at = divmod(seq, WIDTH)
+        return list(self._bundle(number, width_at(size, 0, number)))[at]
 
     def tile(self, tile: Tile) -> bytes:
         """A tile's bytes; their number is not looked at.
@@ -132,9 +145,10 @@ class TileFolder:
         self,
         entries: Entries,
         note: str,
-        key: VerifierKey,
+        key: LogKeys,
         *,
         cosigned: Mapping[str, str] = {},
+        statements: str = "",
         on_progress: Callable[[int], None] = lambda _: None,
     ) -> Exported:
         """Bring the folder up to a checkpoint; only what is new is written. The numbers are the steps.
@@ -144,6 +158,7 @@ class TileFolder:
             note: the checkpoint, signed by the log, with whatever cosignatures there are.
             key: of the log.
             cosigned: the newest cosigned checkpoint by witness.
+            statements: how the log's keys follow from each other (`KeyChain.text`).
             on_progress: told how many entries are written, of those that are new.
 
         Raises:
@@ -161,7 +176,9 @@ class TileFolder:
                 raise _damaged("the export is not of this log: its tiles have another root; export to an empty folder")
             for name, text in cosigned.items():
                 self.put(f"{COSIGNED}/{name}", text.encode())
-            self.put(KEY, f"{key.text()}\n".encode())
+            if statements:
+                self.put(STATEMENTS, statements.encode())
+            self.put(KEY, f"{key.at(head.size).text()}\n".encode())
             self.put(CHECKPOINT, note.encode())  # 5
             self._prune(old.size, head.size)
         except OSError as error:
@@ -170,7 +187,7 @@ class TileFolder:
             ) from error
         return Exported(head.size, head.size - old.size)
 
-    def _prepared(self, key: VerifierKey) -> Checkpoint:
+    def _prepared(self, key: LogKeys) -> Checkpoint:
         self.path.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         text = self.checkpoint()
         if text is None:

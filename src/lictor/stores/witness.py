@@ -50,7 +50,9 @@ class WitnessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class WitnessFolder:
     """The folder of one witness, held by one process (`Kept` of `service.witness`)."""
 
-    def __init__(self, path: Path, name: str, signer: Ed25519PrivateKey, logs: dict[str, VerifierKey]) -> None:
+    def __init__(
+        self, path: Path, name: str, signer: Ed25519PrivateKey, logs: dict[str, tuple[VerifierKey, ...]]
+    ) -> None:
         """See `make` and `open`."""
         self.path, self.name, self.signer, self.logs = path, name, signer, logs
         self._held: int | None = None
@@ -163,13 +165,19 @@ def _hashed(origin: str) -> str:
     return sha256(origin.encode()).hexdigest()
 
 
-def _logs(settings: WitnessSettings, path: Path) -> dict[str, VerifierKey]:
+def _logs(settings: WitnessSettings, path: Path) -> dict[str, tuple[VerifierKey, ...]]:
+    """The keys of each log, in the order of the settings: that in which they signed."""
     if not is_name(settings.name) or len(settings.logs) > MAX_LOGS:
         raise _refused(f"{str(path / SETTINGS)!r:.200}: not a witness's name, or more than {MAX_LOGS} logs", "")
-    keys = [VerifierKey.parse(one) for one in settings.logs]
-    if len({key.name for key in keys}) != len(keys):
-        raise _refused(f"{str(path / SETTINGS)!r:.200}: two keys of one log", "one log has one key here")
-    return {key.name: key for key in keys}
+    logs: dict[str, tuple[VerifierKey, ...]] = {}
+    for key in map(VerifierKey.parse, settings.logs):
+        logs[key.name] = (*logs.get(key.name, ()), key)
+    for name, keys in logs.items():
+        if len({key.key_id() for key in keys}) != len(keys):
+            raise _refused(
+                f"{str(path / SETTINGS)!r:.200}: one key of {name!r:.100} stands there twice", "name each once"
+            )
+    return logs
 
 
 def _refused(message: str, remedy: str) -> OperatorError:

@@ -205,3 +205,54 @@ def test_control_a_witness_that_does_not_compare_is_caught(monkeypatch):
     """The same check on a witness that believes every proof fails."""
     monkeypatch.setattr(module, "verify_consistency", lambda *_: None)
     assert drive([(0, 7, "a", False), (7, 9, "b", True)])
+
+
+NEXT = Ed25519PrivateKey.from_private_bytes(b"\x0c" * 32)
+
+
+IN_ORDER = (KEY, VerifierKey.of(ORIGIN, NEXT))
+
+
+def following(kept=None, keys=IN_ORDER):
+    """A witness that was told that the log's key is another by now."""
+    return Witness(NAME, SIGNER, {ORIGIN: keys}, kept or Kept(), ManualClock(1_700_000_000_000))
+
+
+def test_a_log_whose_key_was_changed_is_cosigned_under_either():
+    """The old key as far as it signed, then the new one; a log that begins anew with the new one, too."""
+    witness = following()
+    assert [ask(witness, 0, 3).status, ask(witness, 3, 5).status] == [200, 200]
+    assert [ask(witness, 5, 7, signer=NEXT).status, ask(witness, 7, 7, signer=NEXT).status] == [200, 200]
+    assert ask(following(), 0, 3, signer=NEXT).status == 200
+
+
+def test_an_old_key_cannot_go_on():
+    """Once the new key was seen, what only the old one signed is refused, and is evidence where it goes further."""
+    kept = Kept()
+    witness = following(kept)
+    ask(witness, 0, 3)
+    ask(witness, 3, 5, signer=NEXT)
+    answer = ask(witness, 5, 7)
+    assert (answer.status, "handed over" in answer.body) == (403, True)
+    assert kept.accused == [note(7)]
+    assert ask(witness, 3, 4).status == 403
+    assert len(kept.accused) == 1
+    assert read_note(kept.notes[ORIGIN]).text == read_note(note(5)).text
+    assert ask(witness, 5, 7, signer=NEXT).status == 200
+
+
+def test_control_keys_without_order_would_let_it():
+    """With the keys the other way round the old one goes on: it is the order that counts."""
+    witness = following(keys=(VerifierKey.of(ORIGIN, NEXT), KEY))
+    ask(witness, 0, 5, signer=NEXT)
+    assert ask(witness, 5, 7).status == 200
+
+
+def test_a_witness_that_forgot_the_old_key_goes_on():
+    """The operator may take the old key out of the settings; what it cosigned stays what has to be continued."""
+    kept = Kept()
+    ask(made(kept), 0, 5)
+    witness = following(kept, keys=(VerifierKey.of(ORIGIN, NEXT),))
+    assert ask(witness, 5, 7).status == 403
+    assert ask(witness, 5, 7, "b", signer=NEXT).status == 422
+    assert ask(witness, 5, 7, signer=NEXT).status == 200

@@ -24,7 +24,7 @@ def test_what_is_made_can_be_opened(tmp_path):
     named(tmp_path / "w", LOG.text())
     found = WitnessFolder.open(tmp_path / "w")
     assert found.signer.private_bytes_raw() == made.signer.private_bytes_raw()
-    assert found.logs == {ORIGIN: LOG}
+    assert found.logs == {ORIGIN: (LOG,)}
     assert stat.S_IMODE((tmp_path / "w" / KEY).stat().st_mode) == 0o600
 
 
@@ -79,15 +79,22 @@ def test_one_process_holds_it(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    ["", "name = 5", 'name = "w"\nmore = 1', 'name = "a b"', "not toml", 'name = "w"\nlogs = ["x"]', 'name = "w"\nlogs = ["{0}", "{1}"]'],
+    ["", "name = 5", 'name = "w"\nmore = 1', 'name = "a b"', "not toml", 'name = "w"\nlogs = ["x"]', 'name = "w"\nlogs = ["{0}", "{0}"]'],
 )  # fmt: skip
 def test_settings_that_cannot_be_used(tmp_path, settings):
-    """Unknown keys, wrong types, a name that is none, two keys of one log."""
+    """Unknown keys, wrong types, a name that is none, one key twice."""
     WitnessFolder.make(tmp_path, NAME)
-    other = VerifierKey(ORIGIN, bytes([1] * 32)).text()
-    (tmp_path / SETTINGS).write_text(settings.replace("{0}", LOG.text()).replace("{1}", other))
+    (tmp_path / SETTINGS).write_text(settings.replace("{0}", LOG.text()))
     with pytest.raises(OperatorError):
         WitnessFolder.open(tmp_path)
+
+
+def test_a_log_may_have_several_keys_in_their_order(tmp_path):
+    """Its operator changed the key: the order of the settings is that in which they signed."""
+    WitnessFolder.make(tmp_path, NAME)
+    other = VerifierKey(ORIGIN, bytes([1] * 32))
+    (tmp_path / SETTINGS).write_text(f'name = "w"\nlogs = ["{LOG.text()}", "{other.text()}"]')
+    assert WitnessFolder.open(tmp_path).logs == {ORIGIN: (LOG, other)}
 
 
 def test_a_key_that_others_can_read_is_refused(tmp_path):
