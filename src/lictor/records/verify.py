@@ -5,58 +5,22 @@ find follows from what is kept: leaf hashes locate damage to an entry, checkpoin
 only an *anchor* from outside the database (a file, a witness) shows a rollback, or a rewrite by a holder of the key.
 """
 
-from binascii import a2b_base64
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final, NamedTuple, Protocol, cast
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from lictor.model.errors import LictorError
-from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint
+from lictor.records.checkpoint import Checkpoint, LogKeys, VerifierKey
+from lictor.records.findings import MAX_FINDINGS, Finding, FindingKind, Findings, Report
+from lictor.records.heads import Head, Heads, vouched_for
 from lictor.records.merkle import Frontier
-from lictor.records.roll import Roll, digest_of, open_roll
 
-MAX_FINDINGS: Final = 1000
-"""Most findings kept (memory stays bounded on a log that is wrong everywhere); one more says that there were others."""
+__all__ = ["MAX_FINDINGS", "Entry", "EntryLike", "Finding", "FindingKind", "Report", "verify_log"]
+
 PROGRESS_EVERY: Final = 8192
 """Entries between two calls of `on_progress`."""
 NOTHING: Final = Frontier()
 """The tree without entries."""
-_ROOT: Final = 44
-"""Characters of a root in base64."""
-_DIGITS: Final = 20
-"""More than a size can have."""
-
-
-class FindingKind(StrEnum):
-    """What is wrong. Every finding means that the log cannot be relied on as it stands."""
-
-    SEQUENCE = "sequence"
-    """An entry is missing, repeated or out of place by its number."""
-    ENTRY = "entry"
-    """An entry's data and its stored leaf hash differ."""
-    ROOT = "root"
-    """Entries between two checkpoints are not those that were signed."""
-    CHECKPOINT = "checkpoint"
-    """A stored checkpoint is malformed or its signature is not valid."""
-    ORDER = "order"
-    """A stored checkpoint is smaller than the one before it."""
-    FORK = "fork"
-    """Two checkpoints of one size have different roots: the log was shown in two versions."""
-    TRUNCATED = "truncated"
-    """A checkpoint covers more entries than there are."""
-    UNSIGNED = "unsigned"
-    """Entries behind the newest checkpoint: entries and checkpoint are committed together."""
-    NO_CHECKPOINT = "no_checkpoint"
-    """Nothing says how long the log is."""
-    ROLLBACK = "rollback"
-    """The anchor covers more entries than the log has."""
-    REWRITTEN = "rewritten"
-    """The log is not the one the anchor was taken from, though its own checkpoints may agree with it."""
-    ROLL = "roll"
-    """The checkpoints of an interval are not those that were stored, or a roll of them is damaged; position: its first size."""
-    UNREADABLE = "unreadable"
-    """The store failed while reading."""
 
 
 class EntryLike(Protocol):
@@ -86,190 +50,18 @@ class Entry(NamedTuple):
     leaf: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that is wrong.
-
-    Attributes:
-        kind: stable, machine-readable.
-        position: entry number, or for `checkpoint` the checkpoint's number, from 0.
-        message: one line for a person.
-    """
-
-    kind: FindingKind
-    position: int
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What verification saw.
-
-    Attributes:
-        ok: nothing was found.
-        size: number of entries read.
-        root: RFC 6962 root over the data read.
-        checkpoints: number of checkpoints read.
-        findings: in the order of discovery.
-    """
-
-    ok: bool
-    size: int
-    root: bytes
-    checkpoints: int
-    findings: tuple[Finding, ...]
-
-
-class _Findings:
-    """A bounded list."""
-
-    def __init__(self) -> None:
-        self._kept: list[Finding] = []
-        self._more = 0
-
-    def add(self, kind: FindingKind, position: int, message: str) -> None:
-        if len(self._kept) < MAX_FINDINGS:
-            self._kept.append(Finding(kind, position, message))
-        else:
-            self._more += 1
-
-    def all(self) -> tuple[Finding, ...]:
-        if not self._more:
-            return tuple(self._kept)
-        last = self._kept[-1]
-        return (*self._kept, Finding(last.kind, last.position, f"and {self._more} more findings"))
-
-
-class _Head(NamedTuple):
-    """What is needed of a checkpoint whose signature was checked."""
-
-    size: int
-    root: bytes
-
-
-_END: Final = object()
-
-
-def _vouched_for(
-    texts: Iterable[str], rolls: Iterable[str], key: VerifierKey, findings: _Findings
-) -> Iterator[tuple[str, bool]]:
-    """Stored checkpoints, each with whether a roll vouches for it. Keeps one roll's worth of them at a time."""
-    stored: Iterator[str | object] = iter(texts)
-    ahead = next(stored, _END)
-    for roll in _true_rolls(rolls, key, findings):
-        while ahead is not _END and _size_of(ahead) < roll.first:
-            yield cast("str", ahead), False
-            ahead = next(stored, _END)
-        found: list[str] = []
-        while ahead is not _END and _size_of(ahead) <= roll.last and len(found) <= roll.count:
-            found.append(cast("str", ahead))
-            ahead = next(stored, _END)
-        vouched = len(found) == roll.count and digest_of(found) == roll.digest
-        if not vouched:
-            message = (
-                f"the {roll.count} checkpoints of sizes {roll.first} to {roll.last} are not those that were stored"
-            )
-            findings.add(FindingKind.ROLL, roll.first, message)
-        for text in found:
-            yield text, vouched
-    while ahead is not _END:
-        yield cast("str", ahead), False
-        ahead = next(stored, _END)
-
-
-def _true_rolls(rolls: Iterable[str], key: VerifierKey, findings: _Findings) -> Iterator[Roll]:
-    """Those that can be relied on; what is wrong with others is found on the way."""
-    last = -1
-    for text in rolls:
-        try:
-            roll = open_roll(text, key)
-        except LictorError as error:
-            findings.add(FindingKind.ROLL, last + 1, f"the roll of checkpoints from size {last + 1}: {error}")
-            continue
-        if roll.first > last:
-            last = roll.last
-            yield roll
-        else:
-            findings.add(FindingKind.ROLL, roll.first, f"a roll from size {roll.first} stands behind one to {last}")
-
-
-def _size_of(text: object) -> int:
-    """Of a stored checkpoint, as far as it can be read; -1 when it cannot: what is wrong with it is found elsewhere."""
-    if type(text) is not str:
-        return -1
-    size = text.split("\n", 2)[1:2]
-    return int(size[0]) if size and size[0].isascii() and size[0].isdigit() and len(size[0]) < _DIGITS else -1
-
-
-class _Heads:
-    """The stored checkpoints as a cursor over strictly growing sizes; what does not grow is found on the way."""
-
-    def __init__(self, texts: Iterator[tuple[str, bool]], key: VerifierKey, findings: _Findings) -> None:
-        self._texts = texts
-        self._key = key
-        self._findings = findings
-        self.read = 0
-        self.current: _Head | None = None
-        self.last: _Head | None = None
-        self.advance()
-
-    def advance(self) -> None:
-        """Step to the next larger checkpoint; `current` is None at the end."""
-        self.current = None
-        while self.current is None:
-            try:
-                text, vouched = next(self._texts)
-            except StopIteration:
-                return
-            except LictorError as error:
-                self._findings.add(FindingKind.UNREADABLE, self.read, f"reading checkpoints: {error}")
-                return
-            self._take(text, vouched=vouched)
-            self.read += 1
-
-    def _take(self, text: str, *, vouched: bool) -> None:
-        try:
-            head = self._vouched(text) if vouched else None
-            if head is None:
-                opened = open_checkpoint(text, self._key)
-                head = _Head(opened.size, opened.root)
-        except LictorError as error:
-            self._findings.add(FindingKind.CHECKPOINT, self.read, f"checkpoint {self.read}: {error}")
-            return
-        last = self.last
-        if last is None or head.size > last.size:
-            self.current = self.last = head
-        elif head.size < last.size:
-            message = f"checkpoint {self.read} of size {head.size} stands behind one of size {last.size}"
-            self._findings.add(FindingKind.ORDER, head.size, message)
-        elif head.root != last.root:
-            message = f"two signed checkpoints of size {head.size} have different roots"
-            self._findings.add(FindingKind.FORK, head.size, message)
-
-    def _vouched(self, text: str) -> _Head | None:
-        """A checkpoint whose very bytes the holder of the key has signed for; None: it has to be read strictly."""
-        lines = text.split("\n", 4)
-        if len(lines) != 5 or lines[0] != self._key.name or len(lines[2]) != _ROOT or lines[3]:
-            return None
-        size = _size_of(text)
-        try:
-            return _Head(size, a2b_base64(lines[2], strict_mode=True)) if size >= 0 else None
-        except ValueError:
-            return None
-
-
 class _Walk:
     """One pass over the entries."""
 
     def __init__(
-        self, heads: _Heads, anchors: Sequence[Checkpoint], key: VerifierKey, findings: _Findings, start: Frontier
+        self, heads: Heads, anchors: Sequence[Checkpoint], keys: LogKeys, findings: Findings, start: Frontier
     ) -> None:
         self._heads = heads
         self._findings = findings
         self._anchors = sorted(anchors, key=lambda anchor: anchor.size, reverse=True)
         for anchor in anchors:
-            if anchor.origin != key.name:
-                message = f"the anchor is of log {anchor.origin!r}, the key of {key.name!r}"
+            if anchor.origin != keys.name:
+                message = f"the anchor is of log {anchor.origin!r}, the key of {keys.name!r}"
                 findings.add(FindingKind.REWRITTEN, anchor.size, message)
         self.tree = start.builder()
         self._signed_to = start.size  # size of the last checkpoint whose root was right
@@ -294,11 +86,11 @@ class _Walk:
                 self._findings.add(FindingKind.REWRITTEN, size, message)
         head = self._heads.current
         if head is not None and head.size == size:
-            self._compare_head(head, root)
+            self._compare_head(head, b64encode(root).decode())
             self._heads.advance()
         return self.stop_at()
 
-    def _compare_head(self, head: _Head, root: bytes) -> None:
+    def _compare_head(self, head: Head, root: str) -> None:
         if head.root == root:
             self._signed_to = head.size
             self._diverged = False
@@ -365,7 +157,7 @@ class _Walk:
 def verify_log(
     entries: Iterable[EntryLike],
     heads: Iterable[str],
-    verifier_key: VerifierKey | str,
+    verifier_key: LogKeys | str,
     *,
     anchor: Checkpoint | Sequence[Checkpoint] | None = None,
     on_progress: Callable[[int], None] | None = None,
@@ -383,7 +175,7 @@ def verify_log(
     Args:
         entries: in the order of the log; read once.
         heads: stored signed checkpoints, oldest first; read once. A new log has one of size 0.
-        verifier_key: of the log; its name is the origin.
+        verifier_key: of the log; its name is the origin. Of a log whose key was changed, who signs at which size (`LogKeys`).
         anchor: one or more checkpoints kept outside the database, already verified, in any order.
         on_progress: called with the number of entries read, every `PROGRESS_EVERY` entries and at the end.
         rolls: stored rolls of checkpoints, oldest first; a checkpoint in one that is true needs no signature checked.
@@ -392,11 +184,11 @@ def verify_log(
     Raises:
         OperatorError: `config_refused`: the verifier key is none. Damage never raises; it is in the report.
     """
-    key = VerifierKey.parse(verifier_key) if isinstance(verifier_key, str) else verifier_key
-    findings = _Findings()
+    keys = VerifierKey.parse(verifier_key) if isinstance(verifier_key, str) else verifier_key
+    findings = Findings()
     anchors = [anchor] if isinstance(anchor, Checkpoint) else list(anchor or ())
-    cursor = _Heads(_vouched_for(heads, rolls, key, findings), key, findings)
-    walk = _Walk(cursor, anchors, key, findings, start)
+    cursor = Heads(vouched_for(heads, rolls, keys, findings), keys, findings)
+    walk = _Walk(cursor, anchors, keys, findings, start)
     try:
         walk.run(entries, on_progress)
     except LictorError as error:

@@ -9,11 +9,12 @@ of its decision, so only the newest decisions are kept. What refers further back
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from lictor.model.approval import Allowance, Approval, Hold, Strength
+from lictor.model.errors import LictorError
 from lictor.model.reasons import Reason
 from lictor.model.record import (
     AllowanceGiven,
@@ -28,6 +29,7 @@ from lictor.model.record import (
     HoldDenied,
     HoldExpired,
     HoldOpened,
+    LogKeyChanged,
     PayloadsErased,
     Record,
     RequestReceived,
@@ -35,6 +37,7 @@ from lictor.model.record import (
     decode_entry,
 )
 from lictor.ports import StoredEntry
+from lictor.records.keychain import Handover
 from lictor.service.once import Recent, SeenIds
 
 WINDOW: Final = 1 << 13
@@ -53,7 +56,9 @@ class Inconsistency:
 
 
 @dataclass(slots=True)
-class _Seen:
+class Seen:
+    """What is remembered between records."""
+
     asked: RequestReceived | None = None
     """The latest request: what follows from it is in the same commit."""
     seq: int = 0
@@ -75,18 +80,23 @@ class _Seen:
     allowances: dict[str, Allowance] = field(default_factory=dict)
     erased: set[str] = field(default_factory=set)
     """Tasks whose sealing keys are gone: nothing of theirs starts any more."""
+    key_changes: frozenset[int] | None = None
+    """Where the log's key is known to have changed (`KeyChain.places`); None: nobody asks."""
 
 
 def inconsistencies(
-    entries: Iterable[StoredEntry], again: Callable[[], Iterable[StoredEntry]] | None = None
+    entries: Iterable[StoredEntry],
+    again: Callable[[], Iterable[StoredEntry]] | None = None,
+    key_changes: frozenset[int] | None = None,
 ) -> Iterator[Inconsistency]:
     """Every entry that could not rightly stand where it stands (goals R1, R3), in order but for what is found the second time.
 
     Args:
         entries: all, in order.
         again: the same once more, for the few questions about what lies far back; None: such an override counts as wrong.
+        key_changes: where the keys that the log was verified with changed (`KeyChain.places`); None: that is not compared.
     """
-    seen = _Seen(later=None if again is None else [])
+    seen = Seen(later=None if again is None else [], key_changes=key_changes)
     for entry in entries:
         seen.seq = entry.seq
         try:
@@ -94,14 +104,14 @@ def inconsistencies(
         except msgspec.MsgspecError as error:
             yield Inconsistency(entry.seq, f"not a record: {str(error)[:200]}")
             continue
-        message = _take(seen, decoded.record, decoded.at)
+        message = take(seen, decoded.record, decoded.at)
         if message:
             yield Inconsistency(entry.seq, message)
     if again is not None and (seen.suspects or seen.later):
-        yield from _second_look(seen, again())
+        yield from second_look(seen, again())
 
 
-def _second_look(seen: _Seen, entries: Iterable[StoredEntry]) -> Iterator[Inconsistency]:
+def second_look(seen: Seen, entries: Iterable[StoredEntry]) -> Iterator[Inconsistency]:
     """Decisions that were perhaps made twice, and denies that were overridden long after."""
     wanted = {record.decision for _, record in seen.later or ()}
     made: dict[str, DecisionMade] = {}
@@ -127,7 +137,7 @@ def _second_look(seen: _Seen, entries: Iterable[StoredEntry]) -> Iterator[Incons
             yield Inconsistency(position, message)
 
 
-def _decide(seen: _Seen, record: DecisionMade) -> str:
+def _decide(seen: Seen, record: DecisionMade, _at_ms: int) -> str:
     if seen.decisions.get(record.decision) is not None:
         return f"{record.decision!r} was decided twice"
     if seen.once.add(record.decision) and len(seen.suspects) < _SUSPECTS:
@@ -136,12 +146,23 @@ def _decide(seen: _Seen, record: DecisionMade) -> str:
     return ""
 
 
-def _raise(seen: _Seen, record: EpochRaised) -> str:
+def _raise(seen: Seen, record: EpochRaised, _at_ms: int) -> str:
     """Nothing that people gave before a restored log went on is worth anything after it (goal R22)."""
     for given in (seen.holds, seen.answers, seen.allowances, seen.overridden):
         given.clear()
     wrong = record.restored != seen.seq
     return f"an epoch that begins at {record.restored} stands at {seen.seq}" if wrong else ""
+
+
+def _change_key(seen: Seen, record: LogKeyChanged, _at_ms: int) -> str:
+    """Whoever has an old key can go on signing with it; that the log itself says it was handed over shows it."""
+    try:
+        Handover.recorded(record, seen.seq)
+    except LictorError as error:
+        return error.message
+    if seen.key_changes is not None and seen.seq not in seen.key_changes:
+        return "the log's key was changed here, and the log goes on as if it had not been"
+    return ""
 
 
 def _overrides(record: DenyOverridden, made: DecisionMade | None) -> str:
@@ -150,72 +171,88 @@ def _overrides(record: DenyOverridden, made: DecisionMade | None) -> str:
     return ""
 
 
-def _end_hold(seen: _Seen, hold: str, how: str) -> None:
+def _end_hold(seen: Seen, hold: str, how: str) -> None:
     seen.holds.pop(hold, None)
     seen.answers.pop(hold, None)
     seen.gone.add(hold, how)
 
 
-def _take(seen: _Seen, record: Record, at_ms: int) -> str:
+def take(seen: Seen, record: Record, at_ms: int) -> str:
     """Note a record; what is wrong with it, or nothing."""
-    match record:
-        case RequestReceived():
-            seen.asked = record
-        case DecisionMade():
-            return _decide(seen, record)
-        case EpochRaised():
-            return _raise(seen, record)
-        case ExecutionStarted():
-            return _start(seen, record, at_ms)
-        case PayloadsErased():
-            twice = record.task in seen.erased
-            seen.erased.add(record.task)
-            return f"the payloads of {record.task!r} were erased twice" if twice else ""
-        case ShadowDiffered():
-            made = seen.decisions.get(record.decision)
-            told = made is not None and (made.request, made.outcome) == (record.request, record.was)
-            return "" if told else f"{record.request!r} is compared with a decision that was not made on it"
-        case ExecutionEnded():
-            known = record.execution in seen.open
-            seen.open.discard(record.execution)
-            return "" if known else f"{record.execution!r} ends without having started"
-        case _:
-            return _answered(seen, record)
+    judge = _JUDGES.get(type(record))
+    return judge(seen, record, at_ms) if judge is not None else ""
+
+
+def _ask(seen: Seen, record: RequestReceived, _at_ms: int) -> str:
+    seen.asked = record
     return ""
 
 
-def _answered(seen: _Seen, record: Record) -> str:
-    """Note what people said."""
-    match record:
-        case HoldOpened():
-            seen.holds[record.hold.id] = record.hold
-        case ApprovalGiven():
-            hold = record.approval.hold
-            seen.answers[hold] = (*seen.answers.get(hold, ()), record.approval)
-        case ApprovalWithdrawn():
-            left = (one for one in seen.answers.get(record.hold, ()) if one.approver != record.by)
-            seen.answers[record.hold] = tuple(left)
-        case HoldDenied() | HoldExpired():
-            _end_hold(seen, record.hold, "over")
-        case DenyOverridden():
-            seen.overridden.add(record.hold)
-            made = seen.decisions.get(record.decision)
-            if made is None and seen.later is not None and len(seen.later) < _SUSPECTS:
-                seen.later.append((seen.seq, record))
-                return ""
-            return _overrides(record, made)
-        case AllowanceGiven():
-            return _allowed(seen, record.allowance)
-        case AllowanceRevoked():
-            ended = seen.allowances.get(record.allowance)
-            if ended is not None:
-                seen.allowances[record.allowance] = msgspec.structs.replace(ended, revoked=True)
-        case _:
-            pass
+def _erase(seen: Seen, record: PayloadsErased, _at_ms: int) -> str:
+    twice = record.task in seen.erased
+    seen.erased.add(record.task)
+    return f"the payloads of {record.task!r} were erased twice" if twice else ""
+
+
+def _compare(seen: Seen, record: ShadowDiffered, _at_ms: int) -> str:
+    told = was_told(record, seen.decisions.get(record.decision))
+    return "" if told else f"{record.request!r} is compared with a decision that was not made on it"
+
+
+def was_told(record: ShadowDiffered, made: DecisionMade | None) -> bool:
+    """Whether a candidate bundle is compared with the decision that was made."""
+    return made is not None and (made.request, made.outcome) == (record.request, record.was)
+
+
+def _end(seen: Seen, record: ExecutionEnded, _at_ms: int) -> str:
+    known = record.execution in seen.open
+    seen.open.discard(record.execution)
+    return "" if known else f"{record.execution!r} ends without having started"
+
+
+def _open_hold(seen: Seen, record: HoldOpened, _at_ms: int) -> str:
+    seen.holds[record.hold.id] = record.hold
     return ""
 
 
-def _allowed(seen: _Seen, allowance: Allowance) -> str:
+def _approve(seen: Seen, record: ApprovalGiven, _at_ms: int) -> str:
+    hold = record.approval.hold
+    seen.answers[hold] = (*seen.answers.get(hold, ()), record.approval)
+    return ""
+
+
+def _withdraw(seen: Seen, record: ApprovalWithdrawn, _at_ms: int) -> str:
+    left = (one for one in seen.answers.get(record.hold, ()) if one.approver != record.by)
+    seen.answers[record.hold] = tuple(left)
+    return ""
+
+
+def _close_hold(seen: Seen, record: HoldDenied | HoldExpired, _at_ms: int) -> str:
+    _end_hold(seen, record.hold, "over")
+    return ""
+
+
+def _override(seen: Seen, record: DenyOverridden, _at_ms: int) -> str:
+    seen.overridden.add(record.hold)
+    made = seen.decisions.get(record.decision)
+    if made is None and seen.later is not None and len(seen.later) < _SUSPECTS:
+        seen.later.append((seen.seq, record))
+        return ""
+    return _overrides(record, made)
+
+
+def _allow(seen: Seen, record: AllowanceGiven, _at_ms: int) -> str:
+    return _allowed(seen, record.allowance)
+
+
+def _revoke(seen: Seen, record: AllowanceRevoked, _at_ms: int) -> str:
+    ended = seen.allowances.get(record.allowance)
+    if ended is not None:
+        seen.allowances[record.allowance] = msgspec.structs.replace(ended, revoked=True)
+    return ""
+
+
+def _allowed(seen: Seen, allowance: Allowance) -> str:
     """Whether somebody who gives an allowance had approved the hold it stands beside."""
     seen.allowances[allowance.id] = allowance
     approvers = {one.approver for one in seen.answers.get(allowance.hold, ())}
@@ -224,7 +261,7 @@ def _allowed(seen: _Seen, allowance: Allowance) -> str:
     return ""
 
 
-def _start(seen: _Seen, started: ExecutionStarted, at_ms: int) -> str:
+def _start(seen: Seen, started: ExecutionStarted, at_ms: int) -> str:
     """Whether an execution stands on an Allow of its own for the same action, and on an approval nobody spent before."""
     made = seen.decisions.get(started.decision)
     fresh = seen.decided.get(started.decision) is None
@@ -250,7 +287,7 @@ def _start(seen: _Seen, started: ExecutionStarted, at_ms: int) -> str:
     return f"{started.execution!r} {wrong}" if wrong else ""
 
 
-def _spent(seen: _Seen, started: ExecutionStarted, hold_id: str, at_ms: int, *, overrides: bool) -> str:
+def _spent(seen: Seen, started: ExecutionStarted, hold_id: str, at_ms: int, *, overrides: bool) -> str:
     """What is wrong with an approval that is spent."""
     hold, answers, over = seen.holds.get(hold_id), seen.answers.get(hold_id, ()), seen.gone.get(hold_id)
     if over is not None:
@@ -271,7 +308,7 @@ def _spent(seen: _Seen, started: ExecutionStarted, hold_id: str, at_ms: int, *, 
     return ""
 
 
-def _drawn(seen: _Seen, started: ExecutionStarted, at_ms: int) -> str:
+def _drawn(seen: Seen, started: ExecutionStarted, at_ms: int) -> str:
     """What is wrong with what is counted under an allowance; it is counted all the same."""
     found, asked = seen.allowances.get(started.allowance), seen.asked
     if found is None or started.hold is not None:
@@ -289,3 +326,25 @@ def _drawn(seen: _Seen, started: ExecutionStarted, at_ms: int) -> str:
     if found.task not in ("", started.task):
         return f"is counted under {found.id!r}, which is for another task"
     return ""
+
+
+_JUDGES: Final[dict[type[Any], Callable[[Seen, Any, int], str]]] = {
+    RequestReceived: _ask,
+    DecisionMade: _decide,
+    EpochRaised: _raise,
+    LogKeyChanged: _change_key,
+    ExecutionStarted: _start,
+    PayloadsErased: _erase,
+    ShadowDiffered: _compare,
+    ExecutionEnded: _end,
+    HoldOpened: _open_hold,
+    ApprovalGiven: _approve,
+    ApprovalWithdrawn: _withdraw,
+    HoldDenied: _close_hold,
+    HoldExpired: _close_hold,
+    DenyOverridden: _override,
+    AllowanceGiven: _allow,
+    AllowanceRevoked: _revoke,
+}
+JUDGED: Final = frozenset(_JUDGES)
+"""Records that mean something to others; all others stand by themselves."""

@@ -1,6 +1,6 @@
 """Has this id been seen before? What was it lately? In memory that does not grow, for logs of any length.
 
-Refuses to know what ids are of. `SeenIds` is a Bloom filter: "no" is certain, "perhaps" is wrong for one id in 200,000 after
+Refuses to know what ids are of. `SeenIds` is a Bloom filter: "no" is certain, "perhaps" is wrong for one id in a million after
 ten million records. Whoever asks looks those up (`consistency` reads the log a second time for them).
 """
 
@@ -9,7 +9,7 @@ from typing import Final, Generic, TypeVar
 T = TypeVar("T")
 _BITS: Final = 1 << 28
 _MASK: Final = _BITS - 1
-_PROBES: Final = 4
+_PROBES: Final = range(6)
 
 
 class Recent(Generic[T]):
@@ -48,10 +48,11 @@ class SeenIds:
         mixed = hash(name)
         at, step = mixed & _MASK, (mixed >> 28) | 1
         before = True
-        for _ in range(_PROBES):
+        for _ in _PROBES:
             byte, bit = at >> 3, 1 << (at & 7)
-            if not bits[byte] & bit:
+            value = bits[byte]
+            if not value & bit:
                 before = False
-                bits[byte] |= bit
+                bits[byte] = value | bit
             at = (at + step) & _MASK
         return before

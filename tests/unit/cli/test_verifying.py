@@ -1,4 +1,4 @@
-"""Verifying a state folder: in one process or two, streamed, with rolls or without, always the same answer."""
+"""Verifying a state folder: in one process or many, streamed, with rolls or without, always the same answer."""
 
 import sqlite3
 
@@ -38,10 +38,10 @@ def changed(folder, *statements):
     connection.close()
 
 
-def test_a_process_beside_finds_the_same(state, monkeypatch):
-    """What records say is looked at in a process of its own in a long log, here in a short one."""
+def test_many_processes_find_the_same(state, monkeypatch):
+    """A long log is split over the cores, a short one is not."""
     here = verify_state(state, ORIGIN, None, lambda _done: None)
-    monkeypatch.setattr(verifying, "BESIDE", 1)
+    monkeypatch.setattr(verifying, "FEW", 1)
     assert verify_state(state, ORIGIN, None, lambda _done: None) == here
     odd = [(one["kind"], one["position"]) for one in here["findings"]]
     assert odd == [("inconsistent", 81), ("inconsistent", 82)]
