@@ -139,8 +139,7 @@ class Pdp:
         return next((o for prefix, o in self.prefixes.get(server, ()) if name.startswith(prefix)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
+class _Ready(msgspec.Struct, frozen=True, gc=False):
     """A request that passed structure, with its typed context."""
 
     offering: Offering
@@ -200,14 +199,15 @@ def _structure(pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> _Ready:
     offering = _check_catalogue(pdp, request, snapshot)
     arguments = request.arguments.open()
     offering.check(arguments)
-    selected = select_once(request.digest, offering.entry, arguments, pdp.directory, snapshot.resolved)
+    selected = select_once(request, offering.entry, pdp.directory, snapshot.resolved)
     _check_value(state, selected.value)
     encoded = offering.encode(arguments)
     if _weight(request, encoded[0]) > MAX_PARTS:
         raise Refused(Reason.TOO_MANY, f"the arguments have more than {MAX_PARTS} parts that policy would read")
-    clauses = _clauses(request, snapshot, (state, *parents), offering.entry, arguments)
-    context = facts.build_context(request, snapshot, (state, *parents), offering.entry, encoded, selected)
-    asked = Asked(request=request, root=state.task.root, entry=offering.entry, arguments=arguments, selected=selected)
+    chain = (state, *parents)
+    clauses = _clauses(request, snapshot, chain, offering.entry)
+    context = facts.build_context(request, snapshot, chain, offering.entry, encoded, selected)
+    asked = Asked(request=request, root=state.task.root, entry=offering.entry, selected=selected)
     totals = values_of(pdp.measures, asked, snapshot.measures) if pdp.measures else {}
     context.update(history_facts(snapshot, request.agent, totals))
     approval = snapshot.approval
@@ -215,7 +215,7 @@ def _structure(pdp: Pdp, request: ActionRequest, snapshot: Snapshot) -> _Ready:
         counted, groups = counting(pdp.approvers, request, snapshot, offering.entry, selected)
         if not approval.override:
             context["approval"] = facts.approval_fact(approval, request.digest, counted, groups)
-    principals = tuple(("Agent", str(link.task.agent)) for link in (state, *parents))
+    principals = tuple([("Agent", link.task.agent) for link in chain])
     return _Ready(offering, principals, context, approval, clauses)
 
 
@@ -250,12 +250,11 @@ def _clauses(
     snapshot: Snapshot,
     chain: tuple[TaskState, ...],
     entry: CatalogEntry,
-    arguments: dict[str, Any],
 ) -> tuple[int, ...]:
     """The clause each contract of the chain lets the request run under; empty when there is no contract."""
     if request.kind in _OUTSIDE_CONTRACTS or all(link.contract is None for link in chain):
         return ()
-    named = forms_once(request.digest, entry.watch, arguments)
+    named = forms_once(request, entry.watch)
     found = []
     for link in chain:
         if link.contract is None:

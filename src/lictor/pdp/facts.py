@@ -75,7 +75,7 @@ def build_context(
         },
         "user": {"id": state.task.human, "groups": list(snapshot.human_groups)},
         "effect": {"class": entry.effect.value, "reversible": entry.reversible, "idempotent": entry.idempotent},
-        "labels": families(tuple(label for link in chain for label in link.labels)),
+        "labels": families(label for link in chain for label in link.labels),
         "now": moment(snapshot.at_ms),
     }
     context.update(selected.records())
@@ -86,12 +86,16 @@ def build_context(
     return context
 
 
-def families(labels: tuple[str, ...]) -> list[str]:
+def families(labels: Iterable[str]) -> list[str]:
     """Labels with their families, sorted: who has seen `untrusted:web` has seen `untrusted`.
 
     So a rule about the family catches every detail, also those to come.
     """
-    return sorted({*labels, *(label.partition(":")[0] for label in labels)})
+    found = set[str]()
+    for label in labels:
+        found.add(label)
+        found.add(label.partition(":")[0])
+    return sorted(found)
 
 
 def approval_fact(

@@ -44,7 +44,7 @@ def history_facts(snapshot: Snapshot, agent: AgentId, measures: Mapping[str, int
     found: dict[str, Any] = {
         "chain": {"depth": len(parents), "agents": sorted({agent, *parents})},
         "origin": origin_facts(snapshot.origins),
-        "posture": max((POSTURE[containment.restriction] for containment in snapshot.containments), default=0),
+        "posture": max([POSTURE[containment.restriction] for containment in snapshot.containments], default=0),
         "measures": dict(measures),
     }
     contract = trusted_contract(state.contract) if state is not None else None
@@ -66,6 +66,8 @@ def origin_facts(origins: Mapping[str, Origin]) -> dict[str, list[str]]:
         vouched = not VOUCHING.isdisjoint(origin.sources)
         if vouched:
             facts["vouched"].append(name)
+        if not origin.labels:
+            continue
         families = {label.partition(":")[0] for label in origin.labels}
         if UNTRUSTED in families and not vouched:
             facts["tainted"].append(name)

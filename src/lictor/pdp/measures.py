@@ -11,7 +11,7 @@ row, the amount counts in full for each, and policy sees the greatest. Refuses t
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -40,7 +40,6 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     root: TaskId
     """The task at the top of the tree: a child task, a new token or a new connection starts with its totals."""
     entry: CatalogEntry
-    arguments: dict[str, Any]
     selected: Selected
 
 
@@ -59,12 +58,11 @@ def asked_of(
     request: ActionRequest, root: TaskId, entry: CatalogEntry, directory: Directory, resolved: Mapping[str, str]
 ) -> Asked:
     """A request as measures see it. What cannot be normalised is left out: `decide` denies it before it comes to measures."""
-    arguments = request.arguments.open()
     try:
-        selected = select_once(request.digest, entry, arguments, directory, resolved)
+        selected = select_once(request, entry, directory, resolved)
     except CallerError:
         selected = Selected()
-    return Asked(request=request, root=root, entry=entry, arguments=arguments, selected=selected)
+    return Asked(request=request, root=root, entry=entry, selected=selected)
 
 
 def matches(where: Matching, entry: CatalogEntry, action: str) -> bool:
@@ -242,7 +240,7 @@ def _sum(measure: Measure, asked: Asked) -> tuple[int, tuple[str, ...]]:
         if value is None:
             raise _unknown(measure, "sums a value, and there is none")
         return (value.amount if value.currency == currency else 0), ()
-    found = point(asked.arguments, measure.field)
+    found = point(asked.request.arguments.open(), measure.field)
     if type(found) is not int or not 0 <= found <= tally.MOST:
         raise _unknown(measure, f"sums {measure.field!r:.100}, which is no whole number from 0 to 2^53")
     return found, ()
@@ -255,7 +253,7 @@ def _distinct(measure: Measure, asked: Asked) -> tuple[int, tuple[str, ...]]:
         case "resource":
             names = _resources(asked)
         case pointer:
-            found = point(asked.arguments, pointer)
+            found = point(asked.request.arguments.open(), pointer)
             items = () if found is MISSING else found if isinstance(found, list) else (found,)
             names = tuple({_ENCODE(item).decode() for item in items})
     if not names:

@@ -4,6 +4,7 @@ Kept for the few actions that are between these at a time. An action stands for 
 was asked for; whatever else the answer follows from is compared by identity. Refuses to know what is kept.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
@@ -19,7 +20,7 @@ class Once(Generic[V]):
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[object, ...], tuple[tuple[object, ...], V]] = {}
+        self._kept: OrderedDict[tuple[object, ...], tuple[tuple[object, ...], V]] = OrderedDict()
 
     def of(self, digest: tuple[str, ...], sources: tuple[object, ...], work_out: Callable[[], V]) -> V:
         """The answer, worked out unless it is kept; what raises is not kept.
@@ -35,7 +36,8 @@ class Once(Generic[V]):
         if found is not None:
             return found[1]
         answer = work_out()
+        # One goes for one that comes: letting all go at once costs one call as much as half a decision.
         if len(self._kept) >= MAX_KEPT:
-            self._kept.clear()
+            self._kept.popitem(last=False)
         self._kept[key] = (sources, answer)
         return answer

@@ -75,6 +75,18 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
         return self.tag.partition(".")[0]
 
     @property
+    def by(self) -> str:
+        """Who did it, as far as the record or the noun it carries says; empty: it does not."""
+        record, approval, laid = self.record, self.record.get("approval"), self.record.get("containment")
+        said = [
+            approval.get("approver") if isinstance(approval, dict) else None,
+            record.get("by"),
+            record.get("opened_by"),
+        ]
+        said.append(laid.get("by") if isinstance(laid, dict) else None)
+        return next((one for one in said if isinstance(one, str) and one), "")
+
+    @property
     def uid(self) -> str:
         """Names this entry for good: two deliveries of it have the same."""
         return f"{self.origin}/{self.seq}"

@@ -6,7 +6,7 @@ inclusion proof can hold the event against the signed log: the leaf hash is SHA-
 it finds accidents; against people the log is what counts. Nothing else of a record is repeated but names, ids and reasons.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
@@ -74,6 +74,7 @@ _ROWS: Final[dict[str, _Row]] = {
     "privilege.bundle_approved": _Row(_ENTITY, 8, "Enable", severity=2, entity="policy"),
     "privilege.agent_changed": _Row(_ENTITY, 3, "Update", severity=2, entity="agent"),
     "privilege.epoch_raised": _Row(_ENTITY, 3, "Update", severity=4, entity="log"),
+    "privilege.log_key_changed": _Row(_ENTITY, 3, "Update", severity=3, entity="log"),
     "privilege.payloads_erased": _Row(_ENTITY, 4, "Delete", severity=2, entity="payloads"),
     "signal.log_contradicted": _Row(_FINDING, 1, "Create", severity=4),
     "signal.shadow_differed": _Row(_FINDING, 1, "Create"),
@@ -233,9 +234,32 @@ def _detection_finding(told: Told, _: _Row) -> dict[str, Any]:
         title, uid = f"{told.tag} {signal.get('kind', '')}".strip(), str(signal.get("id") or told.uid)
     info: dict[str, Any] = {"uid": uid, "title": title, "created_time": told.at_ms, "data_sources": [told.origin]}
     found: dict[str, Any] = {"finding_info": info}
+    if told.tag == "signal.shadow_differed":
+        return found | _difference(told, info)
     about = {"server": names.server, "agent": names.agent, "task": names.task, "lease": names.lease}
     resources = [{"uid": value, "type": kind} for kind, value in about.items() if value]
     return {**found, "resources": resources} if resources else found
+
+
+def _difference(told: Told, info: dict[str, Any]) -> dict[str, Any]:
+    """What the bundle in shadow would have answered otherwise: nothing follows from it, so it is no alert."""
+    record, more = told.record, told.record.get("more", 0)
+    info["title"] = (
+        f"{record['action']} was {record['was']}, would have been {record['outcome']} under the bundle in shadow"
+    )
+    then, now = record.get("was_policies", ()), record.get("policies", ())
+    words = [_by(record["was_reason"], then), _by(record["reason"], now)]
+    words += [record["why"]] if record.get("why") else []
+    words += [f"{more} more of this sort have no record of their own"] if more else []
+    info["desc"] = "; ".join(words)
+    info["analytic"] = {"uid": record["revision"], "name": "bundle in shadow", "type_id": 1, "type": "Rule"}
+    about = {"agent": record["agent"], "task": record["task"], "action": record["action"]}
+    resources = [{"uid": value, "type": kind} for kind, value in about.items() if value]
+    return {"is_alert": False, "count": 1 + more, **({"resources": resources} if resources else {})}
+
+
+def _by(reason: str, policies: Sequence[str]) -> str:
+    return f"{reason} ({', '.join(policies)})" if policies else reason
 
 
 _SHAPES: Final[dict[int, Callable[[Told, _Row], dict[str, Any]]]] = {
@@ -260,15 +284,11 @@ def _entity_uid(told: Told, kind: str) -> str:
 
 def _actor(told: Told) -> dict[str, Any]:
     """Who did it: the person that the record names, else the agent with the person it works for, else the gateway."""
-    names, record = told.names, told.record
-    by = record.get("by") or record.get("opened_by")
-    approval = record.get("approval")
-    if isinstance(approval, dict):
-        by = approval.get("approver")
+    names = told.names
     actor: dict[str, Any] = {"app_name": "Lictor"}
     if names.agent:
         actor |= {"app_name": names.agent, "app_uid": names.agent}
-    person = by if isinstance(by, str) and by else names.human
+    person = told.by or names.human
     if person:
         actor["user"] = {"uid": person}
     if names.task:

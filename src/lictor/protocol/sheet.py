@@ -49,7 +49,8 @@ def row_of(told: Told) -> dict[str, Any]:
         "leaf": told.leaf.hex(),
         "record": ascii_json(record).decode("ascii"),
     }
-    for member in ("outcome", "reason", "by"):
+    found["by"] = told.by
+    for member in ("outcome", "reason"):
         value = record.get(member)
         found[member] = value if isinstance(value, str) else ""
     return {column: found[column] for column in COLUMNS}

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, assert_never
 
 import msgspec
@@ -61,6 +60,7 @@ from lictor.service.outcomes import Outcomes
 from lictor.service.paths import places, resolved_paths
 from lictor.service.policy import PolicyInForce
 from lictor.service.requests import held_preview, preview_key
+from lictor.service.timer import Deadline
 from lictor.service.unwatched import UNWATCHED
 from lictor.service.wordless import told
 
@@ -70,22 +70,19 @@ ATTEMPTS = 5
 """Times a lost race is gathered and decided again before the action is refused with `conflict`."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Granted:
+class Granted(msgspec.Struct, frozen=True, kw_only=True):
     """It may run: send it through `service.execute`."""
 
     grant: Grant
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, kw_only=True):
     """People are asked. Retrying the same action finds their answer."""
 
     hold: Hold
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
     """It does not run. `reason` may be told to the agent; nothing else may."""
 
     reason: Reason
@@ -205,7 +202,7 @@ class Authorize:
         offering = pdp.offering(request.kind, request.server, request.name)
         if offering is None:
             raise CallerError(Reason.UNKNOWN_TOOL, "it is not in the catalogue")
-        return select_once(request.digest, offering.entry, request.arguments.open(), pdp.directory, resolved).records()
+        return select_once(request, offering.entry, pdp.directory, resolved).records()
 
     async def ahead(
         self, request: ActionRequest, *, definition: DefinitionDigest | None, hint: HoldId | None = None
@@ -333,7 +330,7 @@ class Authorize:
         offering = pdp.offering(request.kind, request.server, request.name)
         if offering is None or now >= allowance.until_ms or allowance.used >= allowance.most:
             return None
-        selected = select_once(request.digest, offering.entry, request.arguments.open(), pdp.directory, resolved)
+        selected = select_once(request, offering.entry, pdp.directory, resolved)
         if not covers(allowance, request, offering.entry, selected):
             return None
         again = self._attempt(pdp, request, definition, resolved, attempt.lending, allowance=allowance)
@@ -452,7 +449,7 @@ class Authorize:
         if offering is None:
             raise ConflictError(Reason.UNKNOWN_TOOL, "the catalogue entry vanished between decision and commit")
         entry, resolved = offering.entry, attempt.snapshot.resolved
-        value = select_once(request.digest, entry, request.arguments.open(), pdp.directory, resolved).value
+        value = select_once(request, entry, pdp.directory, resolved).value
         execution = ExecutionId(self._ids.new("exe"))
         ahead = attempt.snapshot.allowance
         spent = attempt.live if attempt.snapshot.approval is not None and ahead is None else None
@@ -590,9 +587,9 @@ class Authorize:
         records = (received(request), made(attempt.pdp, attempt.id, request, attempt.decision), *more)
         batch = Batch(at_ms=attempt.snapshot.at_ms, records=records, payloads=(payload, *sealed))
         began = time.perf_counter()
+        deadline = Deadline(self._limits.record_timeout_s)
         try:
-            async with asyncio.timeout(self._limits.record_timeout_s):
-                receipt = await self._store.commit(batch)
+            receipt = await self._store.commit(batch)
             self.recording = True
             took = time.perf_counter() - began
             self._watch.decided(request, attempt.id, attempt.decision, decide_s=attempt.decide_s, record_s=took)
@@ -605,25 +602,24 @@ class Authorize:
             raise
         except asyncio.CancelledError:
             self._abandon(batch)
-            raise
-        except TimeoutError:
+            if not deadline.stop():
+                raise
             self.recording = False
             self._watch.unrecorded()
-            self._abandon(batch)
             # It may still become durable; then `_abandon` says of it that it never ran. Nothing runs now.
             raise StoreError(Reason.CANNOT_RECORD, "the record store did not answer in time") from None
+        finally:
+            deadline.stop()
 
 
-@dataclass(frozen=True, slots=True)
-class _Changed:
+class _Changed(msgspec.Struct, frozen=True):
     """What became of the preconditions of a hold's approval; nothing: they are as they were."""
 
     hold: Hold
     what: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Attempt:
+class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
     pdp: Pdp
     """Under which it was decided."""
     request: ActionRequest

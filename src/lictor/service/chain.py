@@ -15,8 +15,8 @@ def links_of(store: RecordStore, pdp: Pdp, state: TaskState | None) -> Links:
     """The parents of a task, nearest first, and their agents; None for what is not there."""
     if state is None or not state.task.parents:
         return (), ()
-    parents = tuple(store.task(parent) for parent in state.task.parents)
-    return parents, tuple(pdp.agents.get(parent.task.agent) if parent else None for parent in parents)
+    parents = [store.task(parent) for parent in state.task.parents]
+    return tuple(parents), tuple([pdp.agents.get(parent.task.agent) if parent else None for parent in parents])
 
 
 def restrictions_on(
@@ -34,5 +34,9 @@ def scores_of(store: RecordStore, pdp: Pdp, state: TaskState | None) -> dict[str
     """The highest score of each kind of signal that the bundle knows, for the tree of a task."""
     if state is None or not pdp.signals:
         return {}
-    found = {kind: store.signal(state.task.root, kind) for kind in sorted(pdp.signals)}
-    return {kind: score for kind, score in found.items() if score is not None}
+    root, found = state.task.root, {}
+    for kind in sorted(pdp.signals):
+        score = store.signal(root, kind)
+        if score is not None:
+            found[kind] = score
+    return found

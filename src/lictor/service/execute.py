@@ -6,7 +6,6 @@ If the process dies after the send and before the outcome is durable, the execut
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -21,8 +20,7 @@ from lictor.service.origins import Origins
 from lictor.service.outcomes import Outcomes, Unit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
     """What came back: raw result text (or error text) and whether the server called it an error."""
 
     body: bytes

@@ -83,7 +83,7 @@ class Origins:
         """
         if not entry.watch:
             return {}
-        forms = forms_once(request.digest, entry.watch, request.arguments.open())
+        forms = forms_once(request, entry.watch)
         spilled = self._store.spilled(root)
         known: dict[tuple[str, str | None], Origin] = {}
         found: dict[str, Origin] = {}

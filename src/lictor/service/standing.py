@@ -42,8 +42,11 @@ def ended(
             return Reason.TASK_CLOSED
         if now_ms >= link.task.expires_at_ms:
             return Reason.TASK_EXPIRED
+    laid = tuple(containments)
+    if not laid:
+        return None
     through = through_of([link.task for link in chain if link is not None], agents, server=server, action=action)
-    return Reason.CONTAINED if through.suspended(containments) else None
+    return Reason.CONTAINED if through.suspended(laid) else None
 
 
 def through_of(

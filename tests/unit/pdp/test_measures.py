@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 import bundles
+from lictor.model.action import SealedArguments
 from lictor.model.decision import Allow, Decision, Deny
 from lictor.model.history import Matching, Measure, Per, Reading
 from lictor.model.ids import TaskId
@@ -132,7 +133,11 @@ def test_only_whole_numbers_are_summed(amount: Any) -> None:
 
 def replace_arguments(arguments: dict[str, Any]) -> Any:
     """The same request with other arguments."""
-    return msgspec.structs.replace(asked(), arguments=arguments)
+    changed = asked()
+    request = msgspec.structs.replace(
+        changed.request, arguments=SealedArguments(msgspec.json.encode(arguments), changed.request.arguments.digest)
+    )
+    return msgspec.structs.replace(changed, request=request)
 
 
 def test_other_money_is_another_budget() -> None:

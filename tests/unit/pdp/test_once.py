@@ -51,3 +51,13 @@ def test_it_stays_bounded():
     for number in range(10 * MAX_KEPT):
         once.of((str(number),), (), lambda: None)
         assert len(once._kept) <= MAX_KEPT
+
+
+def test_one_goes_for_one_that_comes():
+    """The oldest; letting all go at once would make every so-manieth call wait for it."""
+    once = Once()
+    for number in range(MAX_KEPT + 1):
+        once.of((str(number),), (), lambda number=number: number)
+    assert once.of(("1",), (), lambda: "anew") == 1
+    assert once.of((str(MAX_KEPT),), (), lambda: "anew") == MAX_KEPT
+    assert once.of(("0",), (), lambda: "anew") == "anew"

@@ -167,14 +167,12 @@ class CedarEngine:
         if chain is None:
             return None
         decoded = _decode(context) if isinstance(context, bytes) else context
-        common = self._routed(chain.common, self._selector.view(chain.common, decoded), context, decoded)
+        view, whose = self._selector.common(chain, decoded)
+        common = self._routed(chain.common, view, context, decoded)
         if common.errors:
             return None
-        own: list[Verdict] = []
-        for route in chain.own:
-            view = self._selector.view(route, decoded)
-            # The context was judged with the common ones: without policies there is nothing left to ask.
-            own.append(self._of_its_own(route, view, decoded) if view.size else _NOTHING)
+        # The context was judged with the common ones: without policies there is nothing left to ask.
+        own = [_NOTHING if route is None else self._of_its_own(route, decoded) for route in chain.own]
         # Of the common ones, each forbid concerns somebody; whose permits are satisfied is only known where no forbid is.
         forbids: set[PolicyId] = set()
         for verdict in (common, *own):
@@ -185,18 +183,21 @@ class CedarEngine:
         if forbids:
             return Verdict(allowed=False, determining=tuple(sorted(forbids)))
         permits = [
-            whose.intersection(common.determining).union(verdict.determining)
-            for whose, verdict in zip(self._selector.whose(chain.common), own, strict=True)
+            named.intersection(common.determining).union(verdict.determining)
+            for named, verdict in zip(whose, own, strict=True)
         ]
         if not all(permits):
             return Verdict(allowed=False)
         return Verdict(allowed=True, determining=tuple(sorted(frozenset().union(*permits))))
 
-    def _of_its_own(self, route: Route, view: View, context: Mapping[str, Any]) -> Verdict:
+    def _of_its_own(self, route: Route, context: Mapping[str, Any]) -> Verdict:
         """What one agent's own policies say of a context that is known to fit.
 
         Where they read no fact of the request, that is the same each time: it is kept.
         """
+        view = self._selector.view(route, context)
+        if not view.size:
+            return _NOTHING
         if view.check is None:
             return self._routed(route, view, context, context)
         triple = (route.uids["principal"], route.kind[1], route.uids["resource"])

@@ -10,6 +10,7 @@ Refuses to decide: a policy that stays is evaluated by the engine, one that is l
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from lictor.pdp.engine.necessity import Need, Needs, Place
@@ -24,6 +25,7 @@ MAX_MEMBERS: Final = 64
 
 Cell = Hashable
 _STRANGE: Final[Cell] = "strange"
+_NO_MEMBERS: Final[Cell] = ("members", frozenset())
 _NONE: Final[tuple[int, ...]] = ()
 
 
@@ -94,9 +96,9 @@ class _Probe:
         self._elements = _grouped((need.value, at) for at, need in of("element"))
         self._present = tuple(at for at, _ in of("present"))
         self._absent = tuple(at for at, _ in of("absent"))
-        self._low = _Bounds((need.value, at) for at, need in of("at_least"))
-        self._high = _Bounds((-need.value, at) for at, need in of("at_most"))
-        self._numeric = bool(self._low) or bool(self._high)
+        self._low = _Bounds.of([(need.value, at) for at, need in of("at_least")])
+        self._high = _Bounds.of([(-need.value, at) for at, need in of("at_most")])
+        self._numeric = self._low is not None or self._high is not None
         self._guarded = {
             depth: tuple({at: None for at, need in needs if depth not in need.guards})
             for depth in range(1, len(place[1]) + 1)
@@ -118,7 +120,9 @@ class _Probe:
             if self._elements:
                 return _STRANGE
             number: Any = value
-            return ("equal", value if value in self._equal else None, self._low.step(number), self._high.step(-number))
+            low = self._low.step(number) if self._low is not None else 0
+            high = self._high.step(-number) if self._high is not None else 0
+            return ("equal", value if value in self._equal else None, low, high)
         if kind is list:
             return self._members(value)
         return ("some",) if kind is dict and not self._valued() else _STRANGE
@@ -135,8 +139,8 @@ class _Probe:
                 return (
                     *self._present,
                     *self._equal.get(value, _NONE),
-                    *self._low.within(low),
-                    *self._high.within(high),
+                    *(self._low.within(low) if self._low is not None else ()),
+                    *(self._high.within(high) if self._high is not None else ()),
                 )
             case ("members", members):
                 return (*self._present, *(at for member in members for at in self._elements[member]))
@@ -157,7 +161,7 @@ class _Probe:
                 return _STRANGE
             if member in self._elements:
                 found.append(member)
-        return ("members", frozenset(found))
+        return ("members", frozenset(found)) if found else _NO_MEMBERS
 
 
 class _Bounds:
@@ -165,18 +169,20 @@ class _Bounds:
 
     __slots__ = ("_at", "_bounds", "_size")
 
-    def __init__(self, bounds: Iterable[tuple[int, int]]) -> None:
+    @classmethod
+    def of(cls, bounds: list[tuple[int, int]]) -> "_Bounds | None":
+        """None: no policy has one."""
+        return cls(bounds) if bounds else None
+
+    def __init__(self, bounds: list[tuple[int, int]]) -> None:
         ordered = sorted(bounds)
         self._bounds = [bound for bound, _ in ordered]
         self._at = tuple(at for _, at in ordered)
         self._size = max(1, -(-len(ordered) // MAX_STEPS))
 
-    def __bool__(self) -> bool:
-        return bool(self._bounds)
-
     def step(self, value: int) -> int:
         """The step a value is in, rounded up: it may keep more policies than hold, never fewer."""
-        return -(-bisect_right(self._bounds, value) // self._size) if self._bounds else 0
+        return -(-bisect_right(self._bounds, value) // self._size)
 
     def within(self, step: int) -> tuple[int, ...]:
         return self._at[: step * self._size]
@@ -209,7 +215,11 @@ class Prefilter:
         self._keys = [_Keys(place, found) for place, found in ordered if not place[1]]
         self._own = [_Probe(place, found) for place, found in ordered if place[1] and place[0] != "context"]
         self._probes = [_Probe(place, found) for place, found in ordered if place[1] and place[0] == "context"]
-        self._looked_up = [(probe.place[1], probe.cell) for probe in self._probes]
+        # By the record in which they stand: it is looked up once for all of them.
+        self._looked_up = [
+            (above, len(above), [(probe.place[1][-1], probe.cell) for probe in inside])
+            for above, inside in groupby(self._probes, lambda probe: probe.place[1][:-1])
+        ]
 
     @property
     def of_use(self) -> bool:
@@ -231,7 +241,15 @@ class Prefilter:
             attributes: gives an entity's own, as JSON.
             context: as JSON.
         """
-        found: list[Cell] = [cell(look_up(context, path)) for path, cell in self._looked_up]
+        found: list[Cell] = []
+        for above, depth, inside in self._looked_up:
+            record = look_up(context, above) if above else context
+            if type(record) is dict and depth < len(_MISSING):
+                for name, cell in inside:
+                    found.append(cell(record[name] if name in record else _MISSING[depth]))
+            else:
+                strange = record if type(record) is _Missing else _UNKNOWN
+                found += [cell(strange) for _, cell in inside]
         if self._keys:
             found += [probe.cell(keys[probe.place[0]]) for probe in self._keys]
         if self._own:

@@ -78,8 +78,8 @@ class Chain:
     """Where one request of several principals goes: once for what does not depend on who asks, once each for what does."""
 
     common: Route
-    own: tuple[Route, ...]
-    """In the order of the principals."""
+    own: tuple[Route | None, ...]
+    """In the order of the principals; None where no policy can tell them from the others."""
 
 
 class Selector:
@@ -137,17 +137,20 @@ class Selector:
             self._chains[asked] = found
         return found
 
-    def whose(self, route: Route) -> tuple[frozenset[PolicyId], ...]:
-        """See `Slice.whose`."""
-        return (self.slices.get(route.key) or self._slice(route)).whose
-
     def declared(self, principal: Uid, action: str, resource: Uid) -> bool:
         """Whether all three are known."""
         return action in self._shape.actions and principal in self._directory and resource in self._directory
 
     def view(self, route: Route, context: object) -> View:
         """What to evaluate for a route and the facts of one request."""
-        found = self.slices.get(route.key) or self._slice(route)
+        return self._view(route, self.slices.get(route.key) or self._slice(route), context)
+
+    def common(self, chain: Chain, context: object) -> tuple[View, tuple[frozenset[PolicyId], ...]]:
+        """What to evaluate once for a chain, and whose policies these are (`Slice.whose`)."""
+        found = self.slices.get(chain.common.key) or self._slice(chain.common)
+        return self._view(chain.common, found, context), found.whose
+
+    def _view(self, route: Route, found: Slice, context: object) -> View:
         if found.filter is None:
             return self._whole(route.key, found)
         cells = found.filter.cells(route.keys, route.uids, self._directory.attributes, context)
@@ -241,10 +244,10 @@ class Selector:
         telling = frozenset(entry.id for entry in concerned if not alike(self._seen(entry), who))
         asked = (tuple(route.key[2] for route in routes), telling)
         common = replace(first, key=(action, resource, asked), part="common", chain=keys, telling=telling)
-        own = (
+        own = [
             replace(r, key=(action, resource, ("own", r.key[2], telling)), part="own", telling=telling) for r in routes
-        )
-        return Chain(common=common, own=tuple(own))
+        ]
+        return Chain(common=common, own=tuple(route if self._entries(route) else None for route in own))
 
     def _seen(self, entry: Indexed) -> Looks | None:
         """Found once a policy."""

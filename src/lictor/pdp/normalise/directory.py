@@ -49,20 +49,29 @@ class Directory:
 
     def names_of(self, host: str, port: int, *, default_port: bool) -> tuple[str, ...]:
         """Groups that list this host; a pattern without port stands for the scheme's default port only."""
-        hosts = self._indexes["hosts"]
-        found: set[str] = set()
+        hosts, domains = self._indexes["hosts"], self._indexes["domains"]
+        if not hosts and not domains:
+            return ()
+        parents = _parents(host)
+        found: frozenset[str] = _NONE
         if hosts:
-            patterns = [host, *(f"*.{parent}" for parent in _parents(host))]
-            for suffix in (f":{port}", "") if default_port else (f":{port}",):
-                for pattern in patterns:
-                    found |= hosts.get(pattern + suffix, _NONE)
-        if default_port:
-            found |= self._in_domain(host)
+            for pattern in (host, *[f"*.{parent}" for parent in parents]):
+                found |= hosts.get(f"{pattern}:{port}", _NONE)
+                if default_port:
+                    found |= hosts.get(pattern, _NONE)
+        if domains and default_port:
+            for domain in (host, *parents):
+                found |= domains.get(domain, _NONE)
         return tuple(sorted(found))
 
     def names_of_email(self, address: str, domain: str) -> tuple[str, ...]:
         """Groups that list this address, or the domain it lies in."""
-        return tuple(sorted(self._indexes["emails"].get(address, _NONE) | self._in_domain(domain)))
+        found = self._indexes["emails"].get(address, _NONE)
+        domains = self._indexes["domains"]
+        if domains:
+            for above in (domain, *_parents(domain)):
+                found |= domains.get(above, _NONE)
+        return tuple(sorted(found))
 
     def names_of_account(self, account: str) -> tuple[str, ...]:
         """Groups that list this account."""
@@ -89,12 +98,6 @@ class Directory:
                 return bool(self.names_of_account(form))
             case _:
                 return False
-
-    def _in_domain(self, host: str) -> set[str]:
-        domains = self._indexes["domains"]
-        if not domains:
-            return set()
-        return {name for parent in (host, *_parents(host)) for name in domains.get(parent, _NONE)}
 
 
 def valid_host_pattern(pattern: str) -> bool:

@@ -16,7 +16,7 @@ def point(document: Any, pointer: str) -> Any:
     """The value a JSON pointer (RFC 6901) names, or a private marker that is no JSON value."""
     value = document
     for token in pointer.split("/")[1:]:
-        name = token.replace("~1", "/").replace("~0", "~")
+        name = token.replace("~1", "/").replace("~0", "~") if "~" in token else token
         if isinstance(value, dict) and name in value:
             value = value[name]
         elif isinstance(value, list) and name.isascii() and name.isdigit() and int(name) < len(value):

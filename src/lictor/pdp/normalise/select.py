@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
+from lictor.model.action import ActionRequest
 from lictor.model.catalog import CatalogEntry, CommandSelector, DestinationSelector, SqlSelector
 from lictor.model.errors import CallerError
 from lictor.model.reasons import Reason
@@ -78,22 +79,20 @@ _ONCE: Final = Once[Selected]()
 
 
 def select_once(
-    digest: str,
+    request: ActionRequest,
     entry: CatalogEntry,
-    arguments: dict[str, Any],
     directory: Directory,
     resolved: Mapping[str, str] = _NOTHING_RESOLVED,
 ) -> Selected:
     """`select`, worked out once for an action: gathering, deciding and recording ask for the same.
 
-    Args:
-        digest: of the action these are the arguments of; it stands for them.
-
     Raises:
         CallerError: as `select`; what is refused is not kept.
     """
-    told = (digest, *(part for pair in sorted(resolved.items()) for part in pair)) if resolved else (digest,)
-    return _ONCE.of(told, (entry, directory), lambda: select(entry, arguments, directory, resolved))
+    told: tuple[str, ...] = (request.digest,)
+    if resolved:
+        told = (request.digest, *(part for pair in sorted(resolved.items()) for part in pair))
+    return _ONCE.of(told, (entry, directory), lambda: select(entry, request.arguments.open(), directory, resolved))
 
 
 def destination_of(selector: DestinationSelector, arguments: dict[str, Any], directory: Directory) -> Destination:

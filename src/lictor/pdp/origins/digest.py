@@ -3,7 +3,7 @@
 The key is derived from the sealing key of the root task, so that erasing that key leaves digests nobody can compute any more.
 """
 
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final
@@ -12,6 +12,8 @@ DIGEST_BYTES: Final = 12
 """96 bits: two values of one task meet by chance never, and a row's key stays short."""
 _KEY_BYTES: Final = 32
 _PURPOSE: Final = b"lictor/origin/1"
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+"""From base64 to its URL-safe form (RFC 4648, 5)."""
 
 Found = tuple[str, str]
 """(kind, form) of one value."""
@@ -26,7 +28,8 @@ def value_digest(key: bytes, found: Found) -> str:
     """The digest of one value: 16 characters of URL-safe base64. Kinds are kept apart."""
     kind, form = found
     data = f"{kind}\0{form}".encode("utf-8", "surrogatepass")
-    return urlsafe_b64encode(blake2b(data, key=key, digest_size=DIGEST_BYTES).digest()).decode("ascii")
+    digest = b2a_base64(blake2b(data, key=key, digest_size=DIGEST_BYTES).digest(), newline=False)
+    return digest.translate(_URL_SAFE).decode("ascii")
 
 
 def value_digests(key: bytes, found: Iterable[Found]) -> tuple[str, ...]:

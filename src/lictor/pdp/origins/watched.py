@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from lictor.model.action import ActionRequest
 from lictor.model.catalog import Watch
 from lictor.pdp.once import Once
 from lictor.pdp.origins.forms import form_of
@@ -23,14 +24,14 @@ Forms = Mapping[str, tuple[str | None, ...]]
 _ONCE: Final = Once[Forms]()
 
 
-def forms_once(digest: str, watched: Mapping[str, Watch], arguments: dict[str, Any]) -> Forms:
-    """`forms_of` every watched argument, worked out once for an action: gathering and deciding ask for the same.
+def forms_once(request: ActionRequest, watched: Mapping[str, Watch]) -> Forms:
+    """`forms_of` every watched argument of its catalogue entry, worked out once for an action: gathering and deciding ask."""
+    return _ONCE.of((request.digest,), (watched,), lambda: _forms(request, watched))
 
-    Args:
-        digest: of the action these are the arguments of; it stands for them.
-        watched: of its catalogue entry.
-    """
-    return _ONCE.of((digest,), (watched,), lambda: {name: forms_of(one, arguments) for name, one in watched.items()})
+
+def _forms(request: ActionRequest, watched: Mapping[str, Watch]) -> Forms:
+    arguments = request.arguments.open()
+    return {name: forms_of(one, arguments) for name, one in watched.items()}
 
 
 def forms_of(watch: Watch, arguments: dict[str, Any]) -> tuple[str | None, ...]:

@@ -5,9 +5,8 @@ stateful server by accident (R18).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,13 +63,36 @@ class _Slot:
     owner: Task | None = None
 
 
+class _During:
+    """See `Connections.during`."""
+
+    __slots__ = ("_all", "_own", "_token")
+
+    def __init__(self, all_of_them: dict[int, _Singles]) -> None:
+        self._all = all_of_them
+        self._own: _Singles = {}
+        self._token: Token[_Singles | None] | None = None
+
+    async def __aenter__(self) -> None:
+        # By identity: two requests without any are equal, and each has to find its own.
+        self._all[id(self._own)] = self._own
+        self._token = _REQUEST.set(self._own)
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._token is not None:
+            _REQUEST.reset(self._token)
+        del self._all[id(self._own)]
+        if self._own:
+            await asyncio.gather(*(one.close() for one, _ in self._own.values()), return_exceptions=True)
+
+
 class Connections:
     """All connections of one gateway process."""
 
     def __init__(self, servers: Mapping[ServerName, Server], *, limit: int) -> None:
         self._servers = servers
         self._slots: dict[Key, _Slot] = {}
-        self._singles: list[_Singles] = []
+        self._singles: dict[int, _Singles] = {}
         self._limit = limit
         self._closed = False
 
@@ -153,18 +175,9 @@ class Connections:
             slot.upstream = upstream
             return upstream
 
-    @asynccontextmanager
-    async def during(self) -> AsyncIterator[None]:
+    def during(self) -> "_During":
         """One request of a client: what was connected for it alone is closed behind it."""
-        singles: _Singles = {}
-        self._singles.append(singles)
-        token = _REQUEST.set(singles)
-        try:
-            yield
-        finally:
-            _REQUEST.reset(token)
-            self._singles.remove(singles)
-            await asyncio.gather(*(one.close() for one, _ in singles.values()), return_exceptions=True)
+        return _During(self._singles)
 
     async def _single(
         self, connect: Connect, key: Key, owner: Task | None, capabilities: dict[str, Any], ask: Ask, notify: Notify
@@ -175,7 +188,7 @@ class Connections:
             raise UpstreamError(Reason.UPSTREAM_DOWN, "this server is connected for one request", effect_possible=False)
         if key in singles and singles[key][0].alive:
             return singles[key][0]
-        if len(self._slots) + sum(map(len, self._singles)) >= self._limit:
+        if len(self._slots) + sum(map(len, self._singles.values())) >= self._limit:
             raise UpstreamError(Reason.OVERLOADED, "too many server connections are open", effect_possible=False)
         upstream = await connect(capabilities, ask, notify)
         singles[key] = upstream, owner
@@ -190,7 +203,7 @@ class Connections:
     def of_tasks(self) -> list[tuple[ServerName, Task]]:
         """Connections that belong to a task."""
         owners = [(server, slot.owner) for (server, _), slot in self._slots.items()]
-        owners += [(server, owner) for singles in self._singles for (server, _), (_, owner) in singles.items()]
+        owners += [(server, owner) for singles in self._singles.values() for (server, _), (_, owner) in singles.items()]
         return [(server, owner) for server, owner in owners if owner is not None]
 
     def shared_servers(self) -> list[ServerName]:
@@ -200,7 +213,7 @@ class Connections:
     async def drop(self, server: ServerName, task: TaskId | None, *, after_s: float) -> None:
         """End one connection for good: nobody is given it from now on, and after a moment it is ended, whatever it does."""
         slot = self._slots.pop((server, task), None)
-        found = [singles[server, task][0] for singles in self._singles if (server, task) in singles]
+        found = [singles[server, task][0] for singles in self._singles.values() if (server, task) in singles]
         if slot is not None and slot.upstream is not None:
             found.append(slot.upstream)
         if found:

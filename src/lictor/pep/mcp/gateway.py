@@ -6,7 +6,7 @@ Knows methods and catalogue kinds; refuses to know transports, framing and polic
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -20,6 +20,7 @@ from lictor.model.task import Task
 from lictor.pep.mcp import answers
 from lictor.pep.mcp.connections import Connections
 from lictor.pep.mcp.definitions import Definitions
+from lictor.pep.mcp.delivery import Delivery
 from lictor.pep.mcp.features import client_capabilities, server_capabilities
 from lictor.pep.mcp.holding import Holding, declined
 from lictor.pep.mcp.lists import LISTS, pinned_offer, result_of, shown
@@ -30,7 +31,6 @@ from lictor.pep.mcp.request import (
     Call,
     Reader,
     feature_request,
-    input_responses,
     passed_meta,
     progress_token,
     request_for,
@@ -289,7 +289,7 @@ class Gateway:
         outcome = await self._authorized(call, hint, upstream, channel)
         match outcome:
             case Granted():
-                return await self._run(call, outcome.grant, upstream, channel)
+                return await self._run(Delivery(call, outcome.grant, upstream, channel))
             case Held():
                 return self._held(call, outcome)
             case Refused():
@@ -312,7 +312,7 @@ class Gateway:
         if "requestState" not in call.params:
             return None, call
         state = self.holding.reopen(call.caller, call.request, call.params["requestState"])
-        return state.hold, replace(call, upstream_state=state.upstream, asked=state.asked)
+        return state.hold, msgspec.structs.replace(call, upstream_state=state.upstream, asked=state.asked)
 
     async def _ahead(self, hint: HoldId | None, call: Call, channel: Channel) -> Held | Refused | None:
         """Decide before a server is connected for this call alone: nothing is lent for what would be denied or held.
@@ -366,14 +366,14 @@ class Gateway:
 
     # -- the server's side -----------------------------------------------------------------------------------------------
 
-    async def _run(self, call: Call, grant: Grant, upstream: Upstream, channel: Channel) -> Answer:
+    async def _run(self, delivery: Delivery) -> Answer:
         """Steps 7 to 9: claim, send exactly the sealed bytes, answer with exactly what came back."""
+        call = delivery.call
         replies: list[tuple[Reply, ResultFlags]] = []
 
         async def send(sealed: SealedArguments) -> Sent:
             with self.watch.sending(call.method, call.request) as line:
-                meta = line.meta(passed_meta(call.params))
-                reply = await self._sent(call, grant, sealed, upstream, channel, meta)
+                reply = await self._sent(delivery, sealed, line.meta(passed_meta(call.params)))
                 line.answered(reply.result, reply.error)
             body = reply.result if reply.result is not None else msgspec.json.encode(reply.error)
             flags = flags_of(body)
@@ -381,66 +381,38 @@ class Gateway:
             is_error = reply.error is not None or flags.isError is not False
             return Sent(body=body, is_error=is_error, said=self.questions.said(call))
 
-        await self.execute(grant, send)
+        await self.execute(delivery.grant, send)
         return await self._answer(call, *replies[0])
 
-    async def _sent(
-        self,
-        call: Call,
-        grant: Grant,
-        sealed: SealedArguments,
-        upstream: Upstream,
-        channel: Channel,
-        meta: dict[str, Any],
-    ) -> Reply:
+    async def _sent(self, delivery: Delivery, sealed: SealedArguments, meta: dict[str, Any]) -> Reply:
         """Send, under the eyes of whoever may stop it.
 
         Raises:
             UpstreamError: stopped under way: it may have happened (`service.revoke`).
         """
-        stay = call.stay
-        stay.server, stay.action, stay.upstream = call.server, call.request.action, upstream
+        call, stay = delivery.call, delivery.call.stay
+        stay.server, stay.action, stay.upstream = call.server, call.request.action, delivery.upstream
         try:
-            return await self._forward(call, grant, sealed, upstream, channel, meta)
+            return await self._forward(delivery, sealed, meta)
         except asyncio.CancelledError:
             if stay.taken():
                 raise stay.halted() from None
             raise
 
-    async def _forward(
-        self,
-        call: Call,
-        grant: Grant,
-        sealed: SealedArguments,
-        upstream: Upstream,
-        channel: Channel,
-        meta: dict[str, Any],
-    ) -> Reply:
-        kind = call.request.kind
-        params: dict[str, Any] = dict(meta)
-        arguments = None
-        headers: dict[str, tuple[str, ...]] | None = None
-        if kind in {ActionKind.TOOL, ActionKind.PROMPT}:
-            params["name"] = call.request.name
-            arguments = sealed.data
-        else:
-            params.update(sealed.open())
-        if kind is ActionKind.TOOL:
-            headers = self.definitions.header_params(call.server, call.request.name)
-        if call.upstream_state is not None:
-            params["requestState"] = call.upstream_state
-        params.update(input_responses(call.params, call.asked))
-        timeout = grant.entry.timeout_s or self.limits.upstream_timeout_s
+    async def _forward(self, delivery: Delivery, sealed: SealedArguments, meta: dict[str, Any]) -> Reply:
+        call = delivery.call
+        params, arguments = delivery.message(sealed, meta)
         agent = call.caller.task.task.agent
-        return await upstream.request(
+        tool = call.request.kind is ActionKind.TOOL
+        return await delivery.upstream.request(
             call.method,
             params,
             sealed_arguments=arguments,
             client_capabilities=client_capabilities(self.offers, call.server, agent, call.caller.capabilities),
-            timeout_s=timeout,
-            notify=self.questions.progress(call, channel),
+            timeout_s=delivery.grant.entry.timeout_s or self.limits.upstream_timeout_s,
+            notify=self.questions.progress(call, delivery.channel),
             progress=progress_token(call.params) is not None,
-            header_params=headers,
+            header_params=self.definitions.header_params(call.server, call.request.name) if tool else None,
         )
 
     async def _answer(self, call: Call, reply: Reply, flags: ResultFlags) -> Answer:

@@ -51,8 +51,7 @@ Target = tuple[ServerName, str, dict[str, Any]]
 """Which server, which thing on it, with which arguments."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One decided client request."""
 
     caller: Caller

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 from lictor.model.errors import CallerError
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
+from lictor.service.timer import Deadline
 
 JSON: Final = "application/json"
 SSE: Final = "text/event-stream"
@@ -237,24 +238,28 @@ async def read_body(receive: Receive, head: Head, limits: Limits, timeout_s: flo
         raise TurnedError(413, Reason.TOO_LARGE, f"at most {most} bytes are accepted", headers=CLOSE)
     parts: list[bytes] = []
     size = 0
+    deadline = Deadline(timeout_s)
     try:
-        async with asyncio.timeout(timeout_s):
-            while True:
-                event = await receive()
-                if event["type"] != "http.request":
-                    raise GoneError
-                part: bytes = event.get("body", b"")
-                parts.append(part)
-                size += len(part)
-                if size > most:
-                    body = b"".join(parts)[:most]
-                    text = f"at most {most} bytes are accepted"
-                    raise TurnedError(413, Reason.TOO_LARGE, text, headers=CLOSE, body=body)
-                if not event.get("more_body", False):
-                    return parts[0] if len(parts) == 1 else b"".join(parts)
-    except TimeoutError as error:
+        while True:
+            event = await receive()
+            if event["type"] != "http.request":
+                raise GoneError
+            part: bytes = event.get("body", b"")
+            parts.append(part)
+            size += len(part)
+            if size > most:
+                body = b"".join(parts)[:most]
+                text = f"at most {most} bytes are accepted"
+                raise TurnedError(413, Reason.TOO_LARGE, text, headers=CLOSE, body=body)
+            if not event.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+    except asyncio.CancelledError as error:
+        if not deadline.stop():
+            raise
         text = "the body did not arrive in time"
         raise TurnedError(408, Reason.INVALID_MESSAGE, text, headers=CLOSE, body=b"".join(parts)) from error
+    finally:
+        deadline.stop()
 
 
 CLOSE: Final = ((b"connection", b"close"),)

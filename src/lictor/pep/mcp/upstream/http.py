@@ -15,7 +15,6 @@ from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.pep.mcp.seam import Ask, Era, Notify, Offer, Reply
 from lictor.pep.mcp.upstream.client import USER_AGENT, Body, Session, send
-from lictor.pep.mcp.upstream.deadline import Deadline
 from lictor.pep.mcp.upstream.failures import down, invalid, late, quoted, sent, unsent
 from lictor.pep.mcp.upstream.headers import Mirror, check_configured
 from lictor.pep.mcp.upstream.http1.address import Address, check_url
@@ -38,6 +37,7 @@ from lictor.pep.mcp.upstream.wire import (
     encode_request,
     modern_meta,
 )
+from lictor.service.timer import Deadline
 
 _SESSION: Final = "Mcp-Session-Id"
 _SESSION_ID: Final = re.compile(r"[\x21-\x7e]{1,1024}")

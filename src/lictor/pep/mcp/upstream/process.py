@@ -84,8 +84,9 @@ class ServerProcess(asyncio.SubprocessProtocol):
                 start_new_session=True,
             )
         except (OSError, ValueError, TypeError) as error:
+            why = getattr(error, "strerror", None) or error
             raise down(
-                f"cannot start {quoted(command[0] if command else '')}: {error}",
+                f"cannot start {quoted(command[0] if command else '')}: {why}",
                 effect_possible=False,
                 remedy="check the server's command, its arguments and its folder in the configuration",
             ) from error

@@ -1,10 +1,10 @@
-"""The timer of a call wakes its own task, once, and says whether it was itself that did."""
+"""A timer wakes its own task, once, and says whether it was itself that did."""
 
 import asyncio
 
 import pytest
 
-from lictor.pep.mcp.upstream.deadline import Deadline
+from lictor.service.timer import Deadline
 
 
 async def waiting(deadline: Deadline, seconds: float = 5) -> bool:

@@ -1,13 +1,10 @@
-"""The one timer of a call: when it ends, or is ended early, the task that waits is woken. Refuses to know what it waits for.
+"""One timer of a task: when it ends, or is ended early, the task that waits is woken. Refuses to know what it waits for.
 
-What `asyncio.timeout` does, at a third of its cost a call, and it can be ended from outside.
+What `asyncio.timeout` does, at half of its cost or less, and it can be ended from outside.
 """
 
 import asyncio
 from typing import Any
-
-from lictor.model.errors import UpstreamError
-from lictor.model.reasons import Reason
 
 
 class Deadline:
@@ -23,11 +20,11 @@ class Deadline:
         """In `timeout_s` seconds; None: only when `end` is called.
 
         Raises:
-            UpstreamError: INTERNAL, nothing sent: there is no task to wake.
+            RuntimeError: there is no task to wake.
         """
         task: asyncio.Task[Any] | None = asyncio.current_task()
         if task is None:
-            raise UpstreamError(Reason.INTERNAL, "a call needs a task", effect_possible=False)
+            raise RuntimeError("a deadline is a task's")
         self.expired = False
         self._stopped = False
         self._task = task
