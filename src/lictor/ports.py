@@ -240,6 +240,10 @@ class RecordStore(Protocol):
         """All tasks, newest first."""
         ...
 
+    def descendants(self, task: TaskId) -> Sequence[TaskState]:
+        """Tasks that were delegated below one, at any depth, newest first; it costs what was opened in its lifetime."""
+        ...
+
     def containment_changes(self) -> int:
         """How often the restrictions in force have changed. Read it before them: a start on an older number is refused."""
         ...

@@ -25,17 +25,21 @@ Tiles = Callable[[Tile], Awaitable[bytes | None]]
 """The bytes of a tile, or of the bundle that `Tile.level` -1 stands for; None: it is not in the log."""
 
 
-def log_routes(checkpoint: Checkpoint, tiles: Tiles, *, entries: bool) -> list[Route]:
+def log_routes(checkpoint: Checkpoint, tiles: Tiles, *, entries: bool, statements: str = "") -> list[Route]:
     """The rows of the table.
 
     Args:
         checkpoint: what is served at `/log/checkpoint`.
         tiles: what is served below `/log/tile/`.
         entries: whether entry bundles are served, to operators.
+        statements: how the log's keys follow from each other, served at `/log/keys`; empty: it has its first one.
     """
 
     async def newest(_: Request) -> Response:
         return _plain(checkpoint())
+
+    async def keys(_: Request) -> Response:
+        return _plain(statements)
 
     async def tile(request: Request) -> Response:
         return await _tile(request.path_params["rest"])
@@ -54,6 +58,8 @@ def log_routes(checkpoint: Checkpoint, tiles: Tiles, *, entries: bool) -> list[R
         return Response(data, headers={"Cache-Control": caching}, media_type="application/octet-stream")
 
     rows = [_row("/log/checkpoint", newest, "The newest signed checkpoint")]
+    if statements:
+        rows.append(_row("/log/keys", keys, "How the log's keys handed over to each other"))
     if entries:  # before the hashes: the first row that fits answers
         rows.append(
             Route(

@@ -174,7 +174,7 @@ class _TaskRoutes:
         page = page_of(store, state, after=query.after, limit=query.limit)
         story = shapes.Story(
             task=_view(state, self._desk.clock.now_ms()),
-            children=tuple(one.task.id for one in store.tasks() if one.task.parents[:1] == (task.id,)),
+            children=tuple(one.task.id for one in store.descendants(task.id) if one.task.parents[0] == task.id),
             leases=tuple(
                 shapes.LeaseView(
                     lease=lease.id,

@@ -6,15 +6,15 @@ servers, connections and HTTP.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from lictor.app.notices import warn
 from lictor.app.usecases import use_cases
 from lictor.config import Settings, read_settings
 from lictor.model.errors import LictorError, OperatorError
-from lictor.model.ids import HoldId
+from lictor.model.ids import HoldId, PolicyRevision
 from lictor.model.reasons import Reason
 from lictor.model.record import BundleActivated
 from lictor.pdp.engine import selftest
@@ -42,6 +42,10 @@ from lictor.stores.ids import RandomIds
 from lictor.stores.keys import Keys
 from lictor.stores.probe import DirectProbe, SqliteProbe
 from lictor.stores.sqlite import SqliteStore
+from lictor.stores.users import owner_of, process_user
+
+MAX_AUTHORS: Final = 20
+"""Owners of changed files that a record names."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -86,8 +90,12 @@ class House:
         """Where a person answers a hold."""
         return f"{self.settings.people_url}/holds/{hold}"
 
-    async def activate(self, bundle: Bundle) -> bool:
+    async def activate(self, bundle: Bundle, *, by: str = "") -> bool:
         """Put a bundle in force: compiled first, recorded second, swapped third. False when it is in force already.
+
+        Args:
+            bundle: what was read of the folder.
+            by: who does it, for the record; empty: nobody but this process.
 
         Raises:
             OperatorError: it does not compile, or `bundle_unapproved`; the previous one stays.
@@ -103,11 +111,34 @@ class House:
             self.waits = False
         if previous != bundle.revision:
             self.store.keep_bundle(bundle.revision, bundle.files)
-            record = BundleActivated(revision=bundle.revision, previous=previous, files=len(bundle.files))
+            record = BundleActivated(
+                revision=bundle.revision,
+                previous=previous,
+                files=len(bundle.files),
+                by=by or process_user(),
+                authors=self._told_authors(previous, bundle),
+            )
             await self.store.commit(Batch(at_ms=self.clock.now_ms(), records=(record,)))
         self.policy.swap(pdp)
         self.bundle = bundle
         return True
+
+    def authors(self, previous: PolicyRevision | None, bundle: Bundle) -> tuple[str, ...]:
+        """The users of this machine who own a file of the folder that differs from an earlier bundle, in order.
+
+        Raises:
+            OSError: one is gone since it was read.
+        """
+        before = (self.store.bundle(previous) if previous is not None else None) or {}
+        changed = [path for path, data in bundle.files.items() if before.get(path) != data]
+        return tuple(sorted({owner_of(self.folder.path / path) for path in changed}))
+
+    def _told_authors(self, previous: PolicyRevision | None, bundle: Bundle) -> tuple[str, ...]:
+        """For the record: what cannot be found out any more keeps no policy from being put in force."""
+        try:
+            return self.authors(previous, bundle)[:MAX_AUTHORS]
+        except OSError:
+            return ()
 
     def stay(self) -> None:
         """Put the bundle that was in force last in force again, from the files kept beside the log.
@@ -167,7 +198,7 @@ async def open_house(path: Path, *, load: bool = True) -> House:
         anchor=keys.read_anchor(),
         queue_limit=settings.limits.record_queue,
     )
-    house = furnish(path, settings, state, keys, store)
+    house = furnish(path, settings, state, replace(keys, chain=store.log_keys), store)
     if load:
         try:
             check_engine()

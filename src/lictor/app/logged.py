@@ -5,7 +5,7 @@ import asyncio
 from lictor.api.log import log_routes
 from lictor.api.web import Route
 from lictor.app.house import House
-from lictor.records.checkpoint import VerifierKey, open_checkpoint
+from lictor.records.checkpoint import open_checkpoint
 from lictor.records.tiles import WIDTH, Tile, bundle, width_at
 from lictor.service.proofs import Gentle, Runs, cosigned_note
 from lictor.stores.cosigned import read_cosigned
@@ -19,13 +19,13 @@ def log_rows(house: House) -> list[Route]:
     if not settings.serve:
         return []
     served = _Served(house)
-    return log_routes(served.checkpoint, served.tile, entries=settings.entries)
+    return log_routes(served.checkpoint, served.tile, entries=settings.entries, statements=house.keys.statements())
 
 
 class _Served:
     def __init__(self, house: House) -> None:
         self._house = house
-        self._key = VerifierKey.parse(house.keys.verifier_key(house.settings.log_name))
+        self._key = house.keys.log_keys(house.settings.log_name)
         self._runs = Runs()
         self._hashing = asyncio.Lock()
 

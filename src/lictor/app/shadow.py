@@ -18,7 +18,7 @@ from lictor.app.upkeep import confirmed_again
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 from lictor.service.guard import Guard
-from lictor.service.shadow import COUNTS_FILE, EVERY_S, LONGEST_PAUSE_S, Counts, Range, Shadow
+from lictor.service.shadow import COUNTS_FILE, EVERY_S, LONGEST_PAUSE_S, Counts, InShadow, Range, Shadow
 from lictor.stores.instances import try_lock
 from lictor.stores.private import FILE_MODE, replace_private
 
@@ -169,6 +169,32 @@ class Shadowed:
         self._kept_ms, self._kept = now, text
         with contextlib.suppress(OSError):  # they are for a look; the log is what counts
             await asyncio.to_thread(replace_private, self.house.state / COUNTS_FILE, text)
+
+
+def in_shadow(house: House) -> InShadow | None:
+    """What is known of the bundle in shadow, also where another gateway runs it; None: none is to run."""
+    bundle = house.settings.shadow.bundle
+    return InShadow(bundle, kept_counts(house.state)) if bundle else None
+
+
+def kept_counts(state: Path) -> Counts | None:
+    """What the gateway that follows the log wrote last; None: nothing that can be read."""
+    try:
+        return msgspec.json.decode((state / COUNTS_FILE).read_bytes(), type=Counts)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def followed(state: Path) -> bool:
+    """Whether a gateway follows the log for its bundle in shadow now."""
+    try:
+        descriptor = os.open(state / LOCK_FILE, os.O_RDWR | getattr(os, "O_CLOEXEC", 0))
+    except OSError:
+        return False
+    try:
+        return not try_lock(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _failed(message: str) -> OperatorError:

@@ -15,6 +15,7 @@ from lictor.api.web import Door, Route, api_app, serves
 from lictor.app.house import House
 from lictor.app.logged import log_rows
 from lictor.app.runtime import Runtime
+from lictor.app.shadow import in_shadow
 from lictor.console.web import Console, console_app
 from lictor.identity.webauthn import WebAuthn
 from lictor.pep.mcp.downstream.http import mcp_app
@@ -83,9 +84,11 @@ def console_of(runtime: Runtime) -> Any:
             limits=settings.limits,
             open_log=lambda: SqliteStore.open_unverified(house.state / LOG_FILE),
             verifier_key=house.keys.verifier_key(settings.log_name),
+            log_keys=house.keys.log_keys(settings.log_name),
             anchor=house.keys.read_anchor,
             cosigned=lambda: read_cosigned(house.state).values(),
             invariants=lambda: _invariants(house),
+            shadow=lambda: in_shadow(house),
             ending=lambda: runtime.ending,
             defect=lambda error: house.say(f"defect in the console: {type(error).__name__}: {error}"),
         )

@@ -183,7 +183,7 @@ class _Edit:
             self.folder.replace(_FILE, self.before, self.after)
             waiting = ""
             try:
-                await house.activate(bundle)
+                await house.activate(bundle, by=by)
             except OperatorError as error:
                 if error.reason is not Reason.BUNDLE_UNAPPROVED:
                     raise

@@ -4,13 +4,14 @@ import argparse
 import asyncio
 import difflib
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lictor.cli.main import common
 from lictor.cli.output import Exit, Out, safe
 from lictor.config import ServerSettings
-from lictor.model.errors import OperatorError
+from lictor.model.errors import OperatorError, UpstreamError
 from lictor.model.reasons import Reason
 
 if TYPE_CHECKING:
@@ -63,7 +64,12 @@ async def _pull(args: argparse.Namespace) -> int:
             f"server {args.server[:40]!r} is not in lictor.toml",
             remedy=f"name its command: lictor catalog pull {args.server} -- COMMAND",
         )
-    lists = await pull_lists(args.server, settings)
+    try:
+        lists = await pull_lists(args.server, settings)
+    except UpstreamError as error:
+        if settings.command and not error.remedy:
+            error.remedy = f"run it by hand, and see what it says: {shlex.join(settings.command)}"
+        raise
     text, definitions = (_read(path / "catalog" / name) for name in _names(args.server))
     draft = merge_draft(text, definitions.encode(), args.server, Listing(**lists), accept=args.accept)
     out.data(

@@ -8,12 +8,13 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lictor.cli import checkup
+from lictor.cli.checkup import Check
 from lictor.cli.main import common
-from lictor.cli.output import Exit, Out
+from lictor.cli.output import Exit, Out, safe
 from lictor.model.errors import LictorError
 from lictor.model.ids import ServerName
 from lictor.model.lease import LeaseStatus
@@ -27,16 +28,6 @@ NEEDED_STACK: int = 8 * 1024 * 1024
 
 LATE_WITNESS: int = 10
 """A witness that has missed so many rounds is told of."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One finding. `state`: ok, warn, bad."""
-
-    name: str
-    state: str
-    text: str
-    remedy: str = ""
 
 
 def add(_: str, parser: argparse.ArgumentParser) -> None:
@@ -120,7 +111,9 @@ def _bundle(given: str | None) -> list[Check]:
         checks += _credentials(house)
         checks += _sinks(house)
         checks += _witnesses(house)
+        checks.append(_log_key(house))
         checks += _guarded("telemetry", lambda: _telemetry(house))
+        checks += _log(house)
         state, origin = house.state, house.settings.log_name
         servers = house.settings.servers
         issuers = {name: issuer.url for name, issuer in house.settings.issuers.items()}
@@ -143,8 +136,23 @@ def _bundle(given: str | None) -> list[Check]:
     if report["ok"]:
         checks.append(Check(name="log", state="ok", text=f"{report['size']} records verify; {report['anchor']}"))
     else:
-        checks.append(Check(name="log", state="bad", text="the log does not verify", remedy="lictor log verify"))
+        first = report["findings"][0]
+        text = f"the log does not verify: {len(report['findings'])} findings, first of all {safe(first['message'])}"
+        checks.append(Check(name="log", state="bad", text=text, remedy="lictor log verify"))
     return checks
+
+
+def _log(house: "House") -> list[Check]:
+    """What the log and the files around it say, without verifying it."""
+    from lictor.app.shadow import followed, in_shadow
+    from lictor.records.cosign import WitnessKey
+    from lictor.stores.keys import LOG_FILE
+
+    log, told, size = house.state / LOG_FILE, in_shadow(house), house.store.size()
+    checks = _guarded("erasure", lambda: checkup.erasure(log))
+    checks += checkup.shadow(told, size, followed=told is not None and followed(house.state))
+    names = {WitnessKey.parse(one.key).name for one in house.settings.witness.values()}
+    return checks + _guarded("witness", lambda: checkup.contradictions(log, names))
 
 
 def _telemetry(house: "House") -> list[Check]:
@@ -185,16 +193,24 @@ def _credentials(house: "House") -> list[Check]:
     return checks
 
 
+def _log_key(house: "House") -> Check:
+    """Which key signs the log, and since when."""
+    chain, key = house.keys.chain, house.keys.verifier_key(house.settings.log_name)
+    since = chain.spans()[-1][1] if chain is not None and chain.changes else 0
+    return Check(
+        name="log key", state="ok", text=f"{key}, {f'since record {since}' if since else 'from the beginning'}"
+    )
+
+
 def _witnesses(house: "House") -> list[Check]:
     """How far each witness is behind; what it has contradicted is in the log."""
     from lictor.cli.exported import statements
     from lictor.cli.output import moment
-    from lictor.records.checkpoint import VerifierKey
     from lictor.records.cosign import WitnessKey
     from lictor.stores.cosigned import read_cosigned
 
     checks = []
-    kept, key = read_cosigned(house.state), VerifierKey.parse(house.keys.verifier_key(house.settings.log_name))
+    kept, key = read_cosigned(house.state), house.keys.log_keys(house.settings.log_name)
     late_ms = LATE_WITNESS * house.settings.log.witness_every_s * 1_000
     for name, settings in house.settings.witness.items():
         said = statements([kept[name]] if name in kept else [], key, [WitnessKey.parse(settings.key)])

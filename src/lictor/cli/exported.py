@@ -8,16 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lictor.cli.log_keys import follow, statements_in, unrecorded
 from lictor.cli.output import moment
 from lictor.model.errors import LictorError, OperatorError
 from lictor.model.reasons import Reason
-from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint
+from lictor.records.checkpoint import Checkpoint, LogKeys, VerifierKey, open_checkpoint
 from lictor.records.cosign import WitnessKey, open_witnessed
+from lictor.records.keychain import Handover
 from lictor.records.note import MAX_TEXT, read_note
 from lictor.records.proof import Proof, verify_proof
 from lictor.records.verify import verify_log
 from lictor.service.consistency import inconsistencies
-from lictor.stores.tiles import TileCheck, TileFolder
+from lictor.service.gist import Listening, Told
+from lictor.stores.tiles import STATEMENTS, TileCheck, TileFolder
 
 MAX_ODD = 1_000
 """Inconsistencies listed at most."""
@@ -44,7 +47,7 @@ class Statements:
         return {**report, "ok": not findings, "anchor": told, "witnessed": self.said, "findings": findings}
 
 
-def statements(notes: Iterable[str], log: VerifierKey, witnesses: Sequence[WitnessKey]) -> Statements:
+def statements(notes: Iterable[str], log: LogKeys, witnesses: Sequence[WitnessKey]) -> Statements:
     """The largest checkpoint that each witness cosigned, of those there are.
 
     A witness that says nothing is a finding: it was asked for because the log's own word is not enough.
@@ -89,6 +92,7 @@ def verify_export(
     folder: Path,
     key: VerifierKey,
     *,
+    told: Sequence[Handover] = (),
     anchors: Sequence[str] = (),
     witnesses: Sequence[WitnessKey] = (),
     on_progress: Callable[[int], None] = lambda _: None,
@@ -97,7 +101,8 @@ def verify_export(
 
     Args:
         folder: the export.
-        key: of the log; not the one that lies in the folder.
+        key: of the log, any one that it was signed with; not the one that lies in the folder.
+        told: how its keys follow from each other, beside what the folder says.
         anchors: checkpoints kept elsewhere, as signed.
         witnesses: who must have cosigned a checkpoint of it.
         on_progress: told how many entries are read.
@@ -113,18 +118,27 @@ def verify_export(
     note = tiles.checkpoint()
     if note is None:
         raise OperatorError(Reason.CONFIG_REFUSED, "no exported log is there", where=str(folder))
-    size = open_checkpoint(note, key).size
-    known = [open_checkpoint(one, key) for one in anchors]
-    said = statements([note, *tiles.cosigned(), *anchors], key, witnesses)
-    check = TileCheck(tiles)
+    own = folder / STATEMENTS
+    keys = follow(key, statements_in(own) if own.exists() else (), told)
+    size = open_checkpoint(note, keys).size
+    known = [open_checkpoint(one, keys) for one in anchors]
+    said = statements([note, *tiles.cosigned(), *anchors], keys, witnesses)
+    check, listening = TileCheck(tiles), Listening(Told(keys.places()), 0)
     report = verify_log(
-        check.over(tiles.entries(size)), [note], key, anchor=[*known, *said.anchors], on_progress=on_progress
+        listening.over(check.over(tiles.entries(size))),
+        [note],
+        keys,
+        anchor=[*known, *said.anchors, *keys.heads()],
+        on_progress=on_progress,
     )
     findings = [{"kind": one.kind.value, "position": one.position, "message": one.message} for one in report.findings]
     findings += [{"kind": "tile", "position": first, "message": message} for first, message in check.wrong]
     findings += said.findings
     if not findings:
-        findings += _odd(tiles, size)
+        wrong = unrecorded(keys, lambda seq: tiles.entry(seq, size), size)
+        findings += [{"kind": "key", "position": place, "message": message} for place, message in wrong]
+    if not findings and not listening.sure(lambda: tiles.entries(size)):
+        findings += _odd(tiles, size, keys.places())
     at = ", ".join(str(one.size) for one in known)
     parts = [f"consistent with the anchor given at {at}" if known else "", said.sentence()]
     return {
@@ -139,17 +153,17 @@ def verify_export(
     }
 
 
-def _odd(tiles: TileFolder, size: int) -> list[dict[str, Any]]:
-    """What records say of each other and does not fit; only of a log that is whole."""
+def _odd(tiles: TileFolder, size: int, key_changes: frozenset[int]) -> list[dict[str, Any]]:
+    """What records say of each other and does not fit; only of a log that is whole, and of which that is in doubt."""
     found: list[dict[str, Any]] = []
-    for one in inconsistencies(tiles.entries(size)):
+    for one in inconsistencies(tiles.entries(size), lambda: tiles.entries(size), key_changes):
         found.append({"kind": "inconsistent", "position": one.position, "message": one.message})
         if len(found) >= MAX_ODD:
             break
     return found
 
 
-def verify_one(path: Path, entry: Path | None, key: VerifierKey, witnesses: Sequence[WitnessKey]) -> dict[str, Any]:
+def verify_one(path: Path, entry: Path | None, key: LogKeys, witnesses: Sequence[WitnessKey]) -> dict[str, Any]:
     """Check one proof.
 
     Args:

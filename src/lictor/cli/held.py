@@ -1,12 +1,13 @@
 """A held action in the terminal, framed so that its content can draw nothing of ours."""
 
 import shutil
+from collections.abc import Iterator
 
 import msgspec
 
 from lictor.app import House
 from lictor.console.held import hold_view
-from lictor.console.views import HoldView, PreviewView, WayView
+from lictor.console.views import HoldView, PartView, PreviewView, WayView
 from lictor.model.approval import Hold
 from lictor.protocol.display import render
 from lictor.protocol.display_frame import Field, frame
@@ -46,25 +47,33 @@ def _effect(preview: PreviewView) -> list[Field]:
     if not preview.whole:
         found.append(Field("effect", "not all of it could be found out", "gateway"))
     for part in sorted(preview.parts, key=lambda part: not part.warning):
-        label = f"{'WARNING: ' if part.warning else ''}effect ({preview.kind}): {part.title}"
-        if part.text:
-            found.append(Field(label, part.text, "gateway"))
-        if part.lines:
-            found.append(_difference(label, part.lines))
-        if part.rows:
-            # As JSON, so that no cell can look like two.
-            rows = "\n".join(msgspec.json.encode(row).decode() for row in part.rows)
-            found.append(Field(f"{label}, {len(part.rows) - 1} rows", rows, "gateway"))
-        if part.left_out or not (part.text or part.lines or part.rows):
-            found.append(Field(label, f"{part.left_out} more not shown here", "gateway"))
+        warning = "WARNING: " if part.warning else ""
+        # The form stands before the title, which was chosen outside: no text looks like a difference or a table.
+        found += [
+            Field(f"{warning}effect ({preview.kind}{form}): {part.title}", text, "gateway")
+            for form, text in _forms(part)
+        ]
     return found
 
 
-def _difference(label: str, lines: tuple[tuple[str, str], ...]) -> Field:
+def _forms(part: PartView) -> Iterator[tuple[str, str]]:
+    """What there is of a part: in what form, and its text."""
+    if part.text:
+        yield "", part.text
+    if part.lines:
+        yield _difference(part.lines)
+    if part.rows:
+        # As JSON, so that no cell can look like two.
+        yield f", {len(part.rows) - 1} rows", "\n".join(msgspec.json.encode(row).decode() for row in part.rows)
+    if part.left_out or not (part.text or part.lines or part.rows):
+        yield ", not whole", f"{part.left_out} more not shown here"
+
+
+def _difference(lines: tuple[tuple[str, str], ...]) -> tuple[str, str]:
     """Marked lines. Where one of them has a line break in it all are escaped once more, so that it cannot look like two."""
     if any("\n" in text for _, text in lines):
-        return Field(f"{label}, escaped", "\n".join(f"{mark} {render(text)}" for mark, text in lines), "gateway")
-    return Field(label, "\n".join(f"{mark} {text}" for mark, text in lines), "gateway")
+        return ", line by line, escaped", "\n".join(f"{mark} {render(text)}" for mark, text in lines)
+    return ", line by line", "\n".join(f"{mark} {text}" for mark, text in lines)
 
 
 def _way(way: WayView) -> str:

@@ -4,6 +4,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from lictor import __version__
 from lictor.cli.output import Exit, fail
@@ -44,6 +45,22 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Command: module in `lictor.cli`, one line of help."""
 
+ELSEWHERE: dict[str, str] = {
+    "check": "policy check",
+    "test": "policy test",
+    "explain": "policy explain",
+    "prove": "policy prove",
+    "diff": "policy diff",
+    "draft": "policy draft",
+    "verify": "log verify",
+    "erase": "log erase",
+    "open": "task open",
+    "close": "task close",
+    "tasks": "task list",
+    "agent": "agents",
+    "start": "serve",
+}
+"""Words people try first, and where they are."""
 _TAKES_A_COMMAND = frozenset({"run", "catalog"})
 _EPILOG = """\
 start here:
@@ -60,6 +77,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     command = next((word for word in words if not word.startswith("-")), "")
     parser = _parser(command if command in COMMANDS else "")
+    if command and command not in COMMANDS:
+        parser.print_usage(sys.stderr)
+        parser.exit(
+            Exit.USAGE, f"lictor: there is no command {command[:40]!r}{_meant(command)}; all of them: lictor --help\n"
+        )
     split = words.index("--") if "--" in words else len(words)
     args = parser.parse_args(words[:split])
     args.command = words[split + 1 :]  # what follows is another program's command line: none of it is read as ours
@@ -79,9 +101,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Exit.OK
 
 
+class _Parser(argparse.ArgumentParser):
+    """Whoever names a group of commands and none of it is shown the group."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say it and exit."""
+        if message == "the following arguments are required: ACTION":
+            self.print_help(sys.stderr)
+            self.exit(Exit.USAGE)
+        super().error(message)
+
+
+def _meant(command: str) -> str:
+    import difflib
+
+    near = ELSEWHERE.get(command) or next(iter(difflib.get_close_matches(command, COMMANDS, 1)), "")
+    return f"; perhaps: lictor {near}" if near else ""
+
+
 def _parser(command: str) -> argparse.ArgumentParser:
     """The parser, with the arguments of one command only; the others are names with a line of help."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="lictor",
         description="Permission for AI agents, decided outside the model.",
         epilog=_EPILOG,

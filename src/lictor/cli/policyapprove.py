@@ -2,10 +2,7 @@
 
 import argparse
 import asyncio
-import os
 import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lictor.cli.holds import SECRET_VARIABLE, approver_secret
@@ -16,7 +13,6 @@ from lictor.model.ids import HumanId
 from lictor.model.reasons import Reason
 
 if TYPE_CHECKING:
-    from lictor.app import House
     from lictor.policy.bundle import Bundle
 
 _LEAST: Final = 12
@@ -57,9 +53,10 @@ async def _approve(args: argparse.Namespace) -> int:
         if not args.yes and not _confirmed():
             return Exit.NO
         by = house.answer.authenticate(approver_secret())
-        approvers, authors = house.policy.current().approvers, _authors(house, bundle)
+        approvers = house.policy.current().approvers
+        authors = frozenset(map(HumanId, house.authors(previous, bundle)))
         given = await house.second_person.approve(bundle, approvers, by=by, authors=authors, why=args.why)
-        await house.activate(bundle)
+        await house.activate(bundle, by=by)
     finally:
         house.close()
     out.data({"revision": bundle.revision, "previous": previous, "by": by, "widens": list(given.widens)})
@@ -75,20 +72,6 @@ def _check_named(named: str, bundle: "Bundle") -> None:
             f"{named[:80]!r} is not what is in the folder now, which is {bundle.revision[:19]}",
             remedy="look at the change again: lictor policy diff",
         )
-
-
-def _authors(house: "House", bundle: "Bundle") -> frozenset[HumanId]:
-    """The users of this machine who own a file that differs from the bundle in force: as much as a folder tells."""
-    current: Mapping[str, bytes] = house.bundle.files if house.bundle is not None else {}
-    changed = [path for path, data in bundle.files.items() if current.get(path) != data]
-    return frozenset(HumanId(f"os:{_owner(house.folder.path / path)}") for path in changed)
-
-
-def _owner(path: Path) -> str:
-    try:
-        return path.owner()
-    except (KeyError, NotImplementedError):
-        return str(os.stat(path).st_uid)  # noqa: PTH116 - beside `owner`, for a user without a name
 
 
 def _confirmed() -> bool:

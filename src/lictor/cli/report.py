@@ -159,13 +159,12 @@ def _report(
 def _verified(out: Out, state: Path, settings: "Settings") -> Mapping[str, Any]:
     """What verifying finds, against what the witnesses of the settings have seen. One that has seen nothing yet is no damage."""
     from lictor.cli.exported import statements
+    from lictor.cli.log_keys import keys_of
     from lictor.cli.verifying import entries_in, verify_state
-    from lictor.records.checkpoint import VerifierKey
     from lictor.records.cosign import WitnessKey
     from lictor.stores.cosigned import read_cosigned
-    from lictor.stores.keys import Keys
 
-    own = VerifierKey.parse(Keys.open(state).verifier_key(settings.log_name))
+    own = keys_of(state, settings.log_name)
     keys = {name: WitnessKey.parse(one.key) for name, one in settings.witness.items()}
     kept = read_cosigned(state).values() if keys else ()
     said = {name: statements(kept, own, [key]) for name, key in keys.items()}

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from lictor.cli.backtest import report_data, show_report
@@ -56,6 +55,7 @@ class _Found:
 def run(args: argparse.Namespace) -> int:
     """Show; exit 1 with `--guard` when it is not shown to be as strict."""
     from lictor.app import bundle_path, open_house
+    from lictor.app.shadow import kept_counts
     from lictor.stores.reader import LogReader
 
     out = Out(as_json=args.json)
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         state, running = house.state, house.settings.shadow.bundle
     finally:
         house.close()
-    counts = _counts(state)
+    counts = kept_counts(state)
     with LogReader(state / "log.db") as log:
         found = _read(log, wanted_of(args), args.revision or "", quiet=args.json)
     _show(out, running, counts, found)
@@ -130,18 +130,6 @@ def _sort(record: "ShadowDiffered") -> "Sort":
     )
 
 
-def _counts(state: Path) -> "Counts | None":
-    """What the gateway that runs it wrote last; None: nothing that can be read."""
-    import msgspec
-
-    from lictor.service.shadow import COUNTS_FILE, Counts
-
-    try:
-        return msgspec.json.decode((state / COUNTS_FILE).read_bytes(), type=Counts)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
 def _show(out: Out, running: str, counts: "Counts | None", found: _Found) -> None:
     import msgspec
 
@@ -161,7 +149,8 @@ def _show(out: Out, running: str, counts: "Counts | None", found: _Found) -> Non
         if counts.trouble:
             out.line(out.bad(safe(counts.trouble, 300)))
     if found.revision is None:
-        out.line("no difference is recorded")
+        if running or counts is not None:
+            out.line("no difference is recorded")
         return
     out.line(f"bundle {found.revision[:19]} in shadow")
     show_report(out, found.report, recorded=True)

@@ -83,6 +83,7 @@ class _Policies:
             activated=next((one for one in reversed(since) if _activates(one.record, volume.bundle.revision)), None),
             approved=next((one for one in reversed(since) if _approves(one.record, volume.bundle.revision)), None),
             looked_since=self._revisions.since,
+            shadow=visit.console.shadow(),
             policies=found[(page - 1) * view.PER_PAGE : page * view.PER_PAGE],
             count=len(found),
             all_count=len(every),

@@ -17,7 +17,7 @@ from lictor.console.records_view import KINDS, is_kind, page_of, whole_of
 from lictor.console.rooms import Rooms, Row, Visit
 from lictor.model.errors import LictorError
 from lictor.ports import StoredEntry
-from lictor.records.checkpoint import VerifierKey, open_checkpoint
+from lictor.records.checkpoint import LogKeys, open_checkpoint
 from lictor.service.proofs import OpenLog, Proved, Runs, cosigned_note
 
 NAV: Final = "records"
@@ -56,11 +56,12 @@ class _Records:
         self._store = console.store
         self._open: OpenLog | None = console.open_log
         self._key = console.verifier_key
+        self._keys: LogKeys | str = console.log_keys or console.verifier_key
         self._cosigned = console.cosigned
         self._runs = Runs()
         self._hashing = asyncio.Lock()
         self._verification = (
-            Verification(console.open_log, self._key, console.anchor, console.clock) if console.open_log else None
+            Verification(console.open_log, self._keys, console.anchor, console.clock) if console.open_log else None
         )
 
     # -- the log -----------------------------------------------------------------------------------------------------------
@@ -116,7 +117,7 @@ class _Records:
         if self._open is None:
             raise ValueError("there is no log to open")
         with self._open() as view:
-            return self._runs.prove(view, seq, note, self._key)
+            return self._runs.prove(view, seq, note, self._keys)
 
     def _stored(self, visit: Visit) -> StoredEntry | None:
         """The entry of the path; None: no number, or none of the log."""
@@ -152,7 +153,7 @@ class _Records:
 
     def _head(self, note: str) -> Head:
         try:
-            found = open_checkpoint(note, self._key)
+            found = open_checkpoint(note, self._keys)
         except LictorError:
             return Head(-1, "", note)
         return Head(found.size, found.root.hex(), note)
@@ -164,7 +165,7 @@ class _Records:
     def _newest(self) -> str:
         """The newest checkpoint, with what witnesses have said of it."""
         newest = self._store.newest_checkpoint()
-        return cosigned_note(newest, self._cosigned(), VerifierKey.parse(self._key)) if self._key else newest
+        return cosigned_note(newest, self._cosigned(), self._keys) if self._keys else newest
 
     async def newest(self, _: Visit) -> Response:
         """The newest checkpoint as a file, to be kept elsewhere."""

@@ -13,7 +13,8 @@ from typing import Final, Protocol, runtime_checkable
 
 from lictor.model.errors import LictorError
 from lictor.ports import Clock, StoredEntry
-from lictor.records.checkpoint import Checkpoint, open_checkpoint
+from lictor.records.checkpoint import Checkpoint, LogKeys, open_checkpoint
+from lictor.records.keychain import KeyChain
 from lictor.records.verify import verify_log
 from lictor.service.consistency import inconsistencies
 from lictor.service.proofs import LogView, OpenLog
@@ -82,12 +83,14 @@ class _Rolled(Protocol):
 class Verification:
     """The run that is under way, or the last one."""
 
-    def __init__(self, open_log: OpenLog, verifier_key: str, anchor: Callable[[], str | None], clock: Clock) -> None:
+    def __init__(
+        self, open_log: OpenLog, verifier_key: LogKeys | str, anchor: Callable[[], str | None], clock: Clock
+    ) -> None:
         """Nothing runs.
 
         Args:
             open_log: the log.
-            verifier_key: of the log.
+            verifier_key: of the log; of several, all of them.
             anchor: the newest checkpoint kept outside the database.
             clock: for when.
         """
@@ -141,9 +144,12 @@ class Verification:
     def _over(self, begun: Verified, view: LogView, anchor: Checkpoint | None) -> Verified:
         entries = self._counted(view.entries(), 0)
         rolls = view.rolls() if isinstance(view, _Rolled) else ()
-        report = verify_log(entries, view.checkpoints(), self._key, anchor=anchor, rolls=rolls)
+        known, places = [] if anchor is None else [anchor], None
+        if isinstance(self._key, KeyChain):
+            known, places = [*known, *self._key.heads()], self._key.places()
+        report = verify_log(entries, view.checkpoints(), self._key, anchor=known, rolls=rolls)
         faults = [Fault(one.kind.value, one.position, one.message) for one in report.findings[: MAX_SHOWN + 1]]
-        odd = islice(inconsistencies(self._counted(view.entries(), report.size), view.entries), MAX_SHOWN + 1)
+        odd = islice(inconsistencies(self._counted(view.entries(), report.size), view.entries, places), MAX_SHOWN + 1)
         faults += [Fault("inconsistent", one.position, one.message) for one in odd]
         return Verified(
             began_at_ms=begun.began_at_ms,

@@ -23,6 +23,7 @@ from lictor.model.reasons import Reason
 from lictor.pdp.decide import Pdp
 from lictor.pdp.roles import Role
 from lictor.ports import Clock, Ids, RecordStore
+from lictor.records.checkpoint import LogKeys
 from lictor.service.approve import Answer
 from lictor.service.contain import Contain
 from lictor.service.login import Login
@@ -33,6 +34,7 @@ from lictor.service.policy import PolicyInForce
 from lictor.service.presence import Presence
 from lictor.service.proofs import OpenLog
 from lictor.service.reconcile import Reconcile
+from lictor.service.shadow import InShadow
 
 COOKIE: Final = "lictor_signin"
 """With https it has the `__Host-` prefix: no other host of the domain can plant a session of its own."""
@@ -88,13 +90,17 @@ class Console:
     open_log: OpenLog | None = None
     """A view of the log for another thread; None: proofs are not made and nothing is verified."""
     verifier_key: str = ""
-    """Of the log, as `records.checkpoint.VerifierKey.text`."""
+    """Of the log, as `records.checkpoint.VerifierKey.text`: the one that signs now."""
+    log_keys: LogKeys | None = None
+    """What all its checkpoints are verified with; None: that key."""
     anchor: Callable[[], str | None] = field(default=lambda: None)
     """The newest checkpoint kept outside the log's database."""
     cosigned: Callable[[], Iterable[str]] = field(default=tuple)
     """The checkpoints that witnesses have cosigned."""
     invariants: Callable[[], bytes | None] = field(default=lambda: None)
     """`invariants.toml` of the bundle's folder as it stands there: it decides nothing, so no revision keeps it."""
+    shadow: Callable[[], InShadow | None] = field(default=lambda: None)
+    """What is known of the bundle in shadow; None: none is to run."""
     offers: Offers | None = None
     """What servers said last that they offer; None: nobody asked them."""
     defect: Callable[[Exception], None] | None = None

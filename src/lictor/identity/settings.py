@@ -10,6 +10,8 @@ from lictor.model.reasons import Reason
 
 MAX_LEEWAY_S: Final = 60
 """Clocks of servers that are kept in time differ by less; more keeps dead tokens alive (case IDEN-09)."""
+MAX_SVID_LIFE_S: Final = 30 * 24 * 3_600
+"""A certificate that lives longer is a password in a file. SPIRE's live for an hour unless told otherwise."""
 MAX_LIFE_S: Final = 24 * 3_600
 """No token of a workload needs to live longer than a day."""
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -38,6 +40,9 @@ class IssuerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Seconds its clock may differ from ours, at most 60."""
     max_life_s: int = 3_600
     """Seconds a token of it may live at most."""
+    svid_life_s: int = 86_400
+    """Seconds an X.509-SVID of it may live at most, from its first moment to its last. Nobody asks whether one was revoked, in
+    SPIFFE as here: its short life is what ends it."""
     human_claim: str = "sub"
     """The claim that names a person, where its tokens stand for people."""
     client_id: str = ""
@@ -77,6 +82,8 @@ def _problem(name: str, issuer: IssuerSettings) -> str:
         return f"leeway_s is 0 to {MAX_LEEWAY_S}, not {issuer.leeway_s}"
     if not 0 < issuer.max_life_s <= MAX_LIFE_S:
         return f"max_life_s is 1 to {MAX_LIFE_S}, not {issuer.max_life_s}"
+    if not 0 < issuer.svid_life_s <= MAX_SVID_LIFE_S:
+        return f"svid_life_s is 1 to {MAX_SVID_LIFE_S}, not {issuer.svid_life_s}"
     if not issuer.url or not issuer.url.isprintable():
         return "url is what the issuer's tokens call it, and must not be empty"
     return _unknown_algs(issuer) or _place_problem(issuer) or _kind_problem(issuer)

@@ -5,7 +5,7 @@ already. Refuses to know tokens.
 
 Rules (X509-SVID 2-5): one URI name on the leaf, a SPIFFE ID with a path; the leaf is no authority, may sign
 (`digitalSignature`) and may not certify; an authority on the way has no SPIFFE ID or one of the same trust domain without path;
-the chain ends at a root of this trust domain and no other.
+the chain ends at a root of this trust domain and no other. And one of ours: the leaf's life is short (`svid_life_s`).
 """
 
 import hashlib
@@ -49,6 +49,7 @@ async def verify_chain(chain: Sequence[bytes], issuers: Issuers, now_ms: int) ->
     issuer, roots = await issuers.roots(read_spiffe_id(name).trust_domain, now_ms)
     workload_id(name, issuer.settings.trust_domain)
     _check_leaf(leaf)
+    _check_life(leaf, issuer.settings.svid_life_s + issuer.settings.leeway_s)
     for certificate in between:
         _check_between(certificate, issuer.settings.trust_domain)
     _check_path(leaf, between, [_read(root) for root in roots], now_ms)
@@ -154,6 +155,13 @@ def _check_leaf(leaf: x509.Certificate) -> None:
     )
     if not strong:
         refuse("the certificate's key is too weak or of an unknown kind")
+
+
+def _check_life(leaf: x509.Certificate, most_s: int) -> None:
+    """A bound of our own: X509-SVID sets none, and relies on short lives all the same, since revocation is not checked."""
+    lives = leaf.not_valid_after_utc - leaf.not_valid_before_utc
+    if lives.total_seconds() > most_s:  # issuers date certificates back a little: the leeway is for that
+        refuse("the certificate lives longer than one of a workload may (svid_life_s)")
 
 
 def _check_between(certificate: x509.Certificate, trust_domain: str) -> None:

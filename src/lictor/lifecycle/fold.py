@@ -9,7 +9,19 @@ import msgspec
 
 from lictor.lifecycle import approvals, bounds, containments, leases, measures, origins, signals, tokens
 from lictor.lifecycle.reading import Changes, Changing, Read, task_changes, task_state
-from lictor.lifecycle.rows import BUNDLE_KEY, EPOCH_KEY, Body, Execution, Key, Pointer, Row, approval_key, erased_key
+from lictor.lifecycle.rows import (
+    BUNDLE_KEY,
+    EPOCH_KEY,
+    LOG_KEY,
+    Body,
+    Execution,
+    Key,
+    Pointer,
+    Row,
+    approval_key,
+    erased_key,
+    log_key_change,
+)
 from lictor.lifecycle.table import EXECUTION, TASK
 from lictor.model.errors import ConflictError
 from lictor.model.reasons import Reason
@@ -45,6 +57,7 @@ from lictor.model.record import (
     LeaseGiven,
     LeaseKept,
     LogContradicted,
+    LogKeyChanged,
     PartyRefused,
     PasskeyAdded,
     PasskeyRemoved,
@@ -86,7 +99,7 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
         case TaskOpened():
             return _open_task(read, record)
         case TaskClosed():
-            return _close_task(read, record)
+            return _close_task(read, record, at_ms)
         case PayloadsErased():
             return _erase(read, record, at_ms)
         case SignalObserved():
@@ -121,6 +134,8 @@ def fold(read: Read, record: Record, at_ms: int) -> Changes:
             return _rows(_pointer(approval_key(record.revision), record.previous, at_ms))
         case EpochRaised():
             return _raise(read, record, at_ms)
+        case LogKeyChanged():
+            return _change_key(read, record, at_ms)
         case LeaseAsked():
             return leases.asked(read, record, at_ms)
         case LeaseGiven():
@@ -175,11 +190,12 @@ def _open_task(read: Read, record: TaskOpened) -> Changes:
     return now.changes
 
 
-def _close_task(read: Read, record: TaskClosed) -> Changes:
+def _close_task(read: Read, record: TaskClosed, at_ms: int) -> Changes:
     state = task_state(read, record.task)
     status = _step(TASK, state.status.value, "close", Reason.TASK_CLOSED, f"task {record.task!r}")
     now = Changing(read)
-    now.changes.update(task_changes(msgspec.structs.replace(state, status=TaskStatus(status))))
+    over = msgspec.structs.replace(state, status=TaskStatus(status), closed_at_ms=at_ms)
+    now.changes.update(task_changes(over))
     now.changes.update(bounds.closed(now.read, record))
     now.changes.update(leases.of_closed_task(now.read, record.task))
     now.changes.update(tokens.of_closed_task(now.read, record.task))
@@ -220,6 +236,18 @@ def _raise(read: Read, record: EpochRaised, at_ms: int) -> Changes:
     for revision in record.unapproved:
         changes[approval_key(revision)] = None
     return changes
+
+
+def _change_key(read: Read, record: LogKeyChanged, at_ms: int) -> Changes:
+    """The old key is the one in force, and never comes back; what the statement says and who signed it the store looks at."""
+    before = read(LOG_KEY)
+    in_force = before.body.target if before is not None and isinstance(before.body, Pointer) else record.old
+    if record.old != in_force or record.new == record.old:
+        message = f"the key of the log is {in_force!r:.120} now, and cannot become {record.new!r:.120}"
+        raise ConflictError(Reason.CONFLICT, message)
+    change = log_key_change(record.size)
+    _absent(read, change)
+    return _rows(_pointer(LOG_KEY, record.new, at_ms), _pointer(change, record.new, at_ms))
 
 
 def _enrol(read: Read, holder: Key, secret: Key, at_ms: int) -> Changes:

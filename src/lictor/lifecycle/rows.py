@@ -123,6 +123,7 @@ _BODIES: Final[dict[str, type[Body]]] = {
     "revoked": Pointer,
     "bundle": Pointer,
     "epoch": Pointer,
+    "log_key": Pointer,
     "containments": Laid,
     "signal": Score,
     "origin": Origin,
@@ -180,7 +181,14 @@ def member_key(key: str, member: str) -> Key:
 
 BUNDLE_KEY: Final[Key] = ("bundle", "active")
 EPOCH_KEY: Final[Key] = ("epoch", "raised")
+LOG_KEY: Final[Key] = ("log_key", "in force")
+"""It points at the verifier key that signs from now on; there is none while the log has its first one."""
 CONTAINMENTS_KEY: Final[Key] = ("containments", "all")
+
+
+def log_key_change(size: int) -> Key:
+    """Key of one change of the log's key, by the number of its record; it points at the new verifier key."""
+    return ("log_key", str(size))
 
 
 def approval_key(revision: PolicyRevision) -> Key:

@@ -127,4 +127,5 @@ class Reason(StrEnum):
     CONFIG_REFUSED = "config_refused"
     LOG_DAMAGED = "log_damaged"
     RESTORED_SEALED = "restored_sealed"
+    LOG_KEY_CHANGED = "log_key_changed"
     CONFLICT = "conflict"

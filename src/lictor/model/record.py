@@ -4,6 +4,7 @@ Wire rule: a published type only ever gains members with defaults; anything else
 enter a record; argument payloads are sealed beside the log under a per-task key and appear here as digests.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -347,6 +348,11 @@ class BundleActivated(_Body, frozen=True, tag="privilege.bundle_activated"):
     revision: PolicyRevision
     previous: PolicyRevision | None
     files: int
+    by: str = ""
+    """Who put it in force: the person who approved it or wrote it by a command, else the user whose process loaded it, `os:NAME`.
+    Empty: a record of before this was written down."""
+    authors: tuple[str, ...] = ()
+    """The users who own the files that are new or changed in it: as much as a folder tells of who wrote them."""
 
 
 class BundleApproved(_Body, frozen=True, tag="privilege.bundle_approved"):
@@ -373,6 +379,23 @@ class EpochRaised(_Body, frozen=True, tag="privilege.epoch_raised"):
     """The newest checkpoint known of the log that was lost, signed by its key; empty: none is known."""
     unapproved: tuple[PolicyRevision, ...] = ()
     """Revisions a second person had approved; nobody can tell whether that was spent, so it is worth nothing."""
+    why: str = ""
+
+
+class LogKeyChanged(_Body, frozen=True, tag="privilege.log_key_changed"):
+    """The log is signed with another key from the next commit on. The old key signs the checkpoint that covers this record.
+
+    It is the last record of its commit. `statement` is what counts (`records.keychain`); the other members repeat it for readers.
+    """
+
+    old: str
+    """Verifier key, as others have it: `name+hash+base64`."""
+    new: str
+    size: int
+    """Entries the log had then: the number of this record."""
+    statement: str
+    """A note signed by both keys: it names them, the size, and the root of the log up to it."""
+    by: str
     why: str = ""
 
 
@@ -570,6 +593,7 @@ Record = (
     | BundleActivated
     | BundleApproved
     | EpochRaised
+    | LogKeyChanged
     | AgentChanged
     | ToolQuarantined
     | SignalObserved
@@ -607,7 +631,28 @@ def decode_entry(data: bytes) -> LogEntry:
     Raises:
         msgspec.ValidationError: unknown tag, member or version; or other bytes than `encode_entry` would have written.
     """
-    entry = _ENTRY.decode(data)
+    try:
+        entry = _ENTRY.decode(data)
+    except UnicodeDecodeError:  # of a string in it; msgspec does not call that an error of its own
+        raise msgspec.ValidationError("the entry is not text") from None
     if _ENCODER.encode(entry) != data:
         raise msgspec.ValidationError("the entry is not in canonical form")
     return entry
+
+
+def decode_entries(datas: Sequence[bytes]) -> list[LogEntry]:
+    """As `decode_entry` for each of them, in less time.
+
+    Raises:
+        msgspec.MsgspecError: one of them is none; which one, `decode_entry` says.
+    """
+    lines = b"\n".join(datas)
+    try:
+        entries = _ENTRY.decode_lines(lines)
+    except UnicodeDecodeError:
+        raise msgspec.ValidationError("an entry is not text") from None
+    # A canonical entry holds no line feed, so as many equal lines as there are entries are one line each: nothing that began in
+    # one and ended in another, and no two in one.
+    if len(entries) != len(datas) or _ENCODER.encode_lines(entries) != lines + b"\n" * bool(datas):
+        raise msgspec.ValidationError("an entry is not in canonical form")
+    return entries

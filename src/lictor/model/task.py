@@ -63,3 +63,10 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     contract: Contract | None = None
     contract_used: tuple[int, ...] = ()
     """Calls used of each clause."""
+    closed_at_ms: int = 0
+    """When it was closed or killed; 0: it was not, or by a release that did not keep it."""
+
+    @property
+    def over_at_ms(self) -> int:
+        """When its authority ends or ended: closed, killed, or its time up, whichever comes first."""
+        return min(self.closed_at_ms or self.task.expires_at_ms, self.task.expires_at_ms)

@@ -94,8 +94,10 @@ class Erase:
 
     def _tree(self, task: TaskId) -> list[TaskState]:
         """A task and all below it, the deepest first."""
-        found = [one for one in self._store.tasks() if one.task.id == task or task in one.task.parents]
-        return sorted(found, key=lambda one: len(one.task.parents), reverse=True)
+        state = self._store.task(task)
+        if state is None:
+            return []
+        return sorted([state, *self._store.descendants(task)], key=lambda one: len(one.task.parents), reverse=True)
 
     def _check_over(self, states: Sequence[TaskState]) -> None:
         now = self._clock.now_ms()

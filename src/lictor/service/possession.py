@@ -4,8 +4,9 @@ Refuses to know whose token it is.
 """
 
 import hashlib
-from dataclasses import dataclass
 from typing import Final, Literal, Protocol
+
+import msgspec
 
 from lictor.model.errors import CallerError
 from lictor.model.reasons import Reason
@@ -16,8 +17,7 @@ from lictor.protocol.jose.refusing import refuse
 Scheme = Literal["bearer", "dpop", "body"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Presented:
+class Presented(msgspec.Struct, frozen=True, kw_only=True):
     """A token, as a request carries it. Nothing of it is believed yet."""
 
     scheme: Scheme

@@ -1,6 +1,7 @@
 """Payloads have an end: tasks that were over long enough ago lose their sealing keys. Records stay for ever.
 
-A task counts as over when its time is up (`expires_at_ms`), also where it was closed before: never too early. What a refused
+A task is over when it was closed or killed or its time was up, whichever came first; what was handed on below it may do nothing
+from then on (`pdp.standing`). One of which, or below which, a call is still under way is left for the next round. What a refused
 opening carried belongs to a task that never was; its age is that of the request in the log.
 
 It goes round in steps of bounded work. Several gateways may do it on one store: what another erased first is left to it. Refuses
@@ -8,6 +9,7 @@ to know when it is called and how many days there are in the settings.
 """
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from lictor.model.errors import ConflictError
@@ -65,16 +67,25 @@ class Retention:
 
     async def _look(self, after: TaskId) -> None:
         tasks = self._store.sealed(after, LOOKED)
-        await self._erase([task for task in tasks if self._due(task)])
+        due = [task for task in tasks if self._due(task)]
+        if due:
+            under_way = {one.task for one in self._store.open_executions()}
+            await self._erase([task for task in due if not self._is_used(task, under_way)])
         self._after = tasks[-1] if len(tasks) == LOOKED else None
 
     def _due(self, task: TaskId) -> bool:
         state = self._store.task(task)
         if state is not None:
-            return state.task.expires_at_ms + self._kept_ms <= self._clock.now_ms()
+            return state.over_at_ms + self._kept_ms <= self._clock.now_ms()
         if len(self._strangers) < MAX_STRANGERS:
             self._strangers.add(task)
         return False
+
+    def _is_used(self, task: TaskId, under_way: AbstractSet[TaskId]) -> bool:
+        """Whether a call of it, or of what was handed on, is under way: what comes back is compared by its key."""
+        if not under_way:
+            return False
+        return not under_way.isdisjoint({task, *(one.task.id for one in self._store.descendants(task))})
 
     async def _search(self) -> None:
         """Find out how old the tasks are that never were: once their request is read, and it is young, they stay."""

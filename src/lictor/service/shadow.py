@@ -72,8 +72,19 @@ class Counts(msgspec.Struct, kw_only=True):
     """Entries of the log not looked at: too far behind, or judging failed."""
     failed: int = 0
     """Parts whose judging died, took too long or made no sense."""
+    at: int = 0
+    """The entry of the log that is looked at next."""
     trouble: str = ""
     """What is wrong now; empty: nothing."""
+
+
+class InShadow(msgspec.Struct, frozen=True):
+    """What is known of the bundle that runs in shadow, for whoever looks."""
+
+    bundle: str
+    """Its folder, as the settings name it."""
+    counts: Counts | None
+    """As they were kept last; None: nothing is kept yet."""
 
 
 class Log(Recorded, Protocol):
@@ -208,7 +219,7 @@ class Shadow:
         self._every_s = every_s
         self._sorts = Sorts()
         self._waiting: tuple[ShadowDiffered, ...] = ()
-        self.counts = Counts(started_at_ms=clock.now_ms())
+        self.counts = Counts(started_at_ms=clock.now_ms(), at=start)
 
     async def run(self) -> None:
         """Until cancelled. Whatever is thrown at it, the gateway does not notice."""
@@ -236,7 +247,7 @@ class Shadow:
         await self._record()
         found = await self._judge.judge(self._at)
         counts = self.counts
-        self._at = max(self._at, found.at)
+        self._at = counts.at = max(self._at, found.at)
         counts.revision, counts.skipped = found.revision, counts.skipped + found.skipped
         counts.judged, counts.untold = counts.judged + found.judged, counts.untold + found.untold
         counts.differed += len(found.differences)
@@ -258,6 +269,7 @@ class Shadow:
             # What cannot be judged is not tried for ever: the next part may be better.
             skipped = max(0, min(PART, self._judge.size - self._at))
             self._at += skipped
+            self.counts.at = self._at
             self.counts.skipped += skipped
             self.counts.failed += 1
         text = str(error) if isinstance(error, LictorError) else f"defect: {type(error).__name__}: {error}"

@@ -14,7 +14,7 @@ from lictor.model.errors import ConflictError, StoreError
 from lictor.model.ids import AgentId, HumanId, InstanceId, PolicyRevision, RequestId, TaskId
 from lictor.model.lease import Lease
 from lictor.model.reasons import Reason
-from lictor.model.record import ExecutionStarted, PayloadsErased, TaskOpened
+from lictor.model.record import ExecutionStarted, LogKeyChanged, PayloadsErased, TaskOpened
 from lictor.model.task import TaskState
 from lictor.pdp.origins.digest import origin_key
 from lictor.ports import Batch, Payload, Receipt, StoredEntry
@@ -56,6 +56,8 @@ class MemoryStore(StateReads):
         """See `RecordStore.commit`; nothing is awaited, so nobody sees it half done."""
         if self._closed:
             raise StoreError(Reason.CANNOT_RECORD, "the record store is closed")
+        if any(isinstance(record, LogKeyChanged) for record in batch.records):
+            raise StoreError(Reason.CANNOT_RECORD, "a log in memory keeps its key")
         entries = entries_of(batch)
         changes = changes_of(batch, self._rows.get)
         requests = [payload.request for payload in batch.payloads]
@@ -71,12 +73,17 @@ class MemoryStore(StateReads):
             if isinstance(record, TaskOpened):
                 self._keys[record.task.id] = batch.key or new_key()
             elif isinstance(record, PayloadsErased):
-                self.erase_payloads(record.task)
+                self._erase(record.task)
         for payload in batch.payloads:
             if payload.task not in self._erased:
                 self._keys.setdefault(payload.task, new_key())
                 self._payloads[payload.request] = payload
         return Receipt(first, tree.size)
+
+    def _erase(self, task: TaskId) -> None:
+        self._erased.add(task)
+        self._keys.pop(task, None)
+        self._payloads = {request: kept for request, kept in self._payloads.items() if kept.task != task}
 
     def _put(self, key: Key, row: Row | None) -> None:
         kind, name = key
@@ -97,6 +104,10 @@ class MemoryStore(StateReads):
         """See `RecordStore.tasks`."""
         rows = _newest_first(self._by_kind["task"])
         return [row.body for row in rows if isinstance(row.body, TaskState)]
+
+    def descendants(self, task: TaskId) -> Sequence[TaskState]:
+        """See `RecordStore.descendants`."""
+        return [state for state in self.tasks() if task in state.task.parents]
 
     def holds(self, *, pending_only: bool = False, limit: int = 200) -> Sequence[Hold]:
         """See `RecordStore.holds`."""
@@ -142,12 +153,6 @@ class MemoryStore(StateReads):
     def payload(self, request: RequestId) -> Payload | None:
         """See `RecordStore.payload`."""
         return self._payloads.get(request)
-
-    def erase_payloads(self, task: TaskId) -> None:
-        """Forget what a task's requests carried, for good; the log stays whole. Idempotent."""
-        self._erased.add(task)
-        self._keys.pop(task, None)
-        self._payloads = {request: kept for request, kept in self._payloads.items() if kept.task != task}
 
     def sealed(self, after: str = "", limit: int = 200) -> Sequence[TaskId]:
         """See `RecordStore.sealed`."""

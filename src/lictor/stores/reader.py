@@ -14,6 +14,7 @@ from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
 from lictor.stores.group import SELECT_ROW
 from lictor.stores.reading import UNREADABLE, LogReads, decoded
+from lictor.stores.scrub import OWED
 from lictor.stores.sqlite_schema import connect
 
 
@@ -42,6 +43,14 @@ class LogReader(LogReads):
             return None
         row = decoded(*erased_key(task), *found[0])
         return (row.at_ms, row.body.target) if isinstance(row.body, Pointer) else None
+
+    def owes_scrub(self) -> bool:
+        """Whether old pages of the files may still hold a key that was destroyed (`stores.scrub`).
+
+        Raises:
+            StoreError: `log_damaged`: it cannot be read.
+        """
+        return bool(self._all(OWED))
 
     def close(self) -> None:
         """Release the file. Idempotent."""

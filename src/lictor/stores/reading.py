@@ -4,6 +4,7 @@ Refuses to know whose connection it is and what is done when it cannot be read.
 """
 
 import sqlite3
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -24,16 +25,16 @@ PAGE: Final = 512
 """Entries read at a time: between two pages no snapshot is held."""
 
 
-class LogReads:
+class LogReads(ABC):
     """The reads that need no state, over `_all`."""
 
+    @abstractmethod
     def _all(self, sql: str, *parameters: object) -> list[Any]:
         """All rows at once: an open statement would pin a snapshot, and later reads would be stale.
 
         Raises:
             StoreError: it cannot be read.
         """
-        raise NotImplementedError
 
     def size(self) -> int:
         """See `RecordStore.size`."""

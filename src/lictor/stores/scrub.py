@@ -8,6 +8,8 @@ the same commit), which any process on the log pays when no reader of an older s
 import sqlite3
 from typing import Final
 
+OWED: Final = "SELECT value FROM meta WHERE key = 'scrub'"
+"""One row while a scrub is owed."""
 SCRUB_BUSY_MS: Final = 200
 """How long writers wait for readers of an older state, while the write-ahead log is to be cut."""
 
@@ -18,7 +20,7 @@ def scrub(connection: sqlite3.Connection) -> bool:
     Raises:
         sqlite3.Error: it cannot be read or written.
     """
-    owed = connection.execute("SELECT value FROM meta WHERE key = 'scrub'").fetchone()
+    owed = connection.execute(OWED).fetchone()
     if owed is None:
         return False
     connection.execute(f"PRAGMA busy_timeout={SCRUB_BUSY_MS}")

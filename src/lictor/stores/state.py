@@ -4,6 +4,7 @@ A new kind of row that is asked for by its key gets its reading method here, and
 itself are each store's own: they are queries. It refuses to know where rows come from.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from lictor.lifecycle.containments import in_force, times_changed
@@ -34,16 +35,16 @@ from lictor.model.task import TaskState
 from lictor.stores.sealing import new_key
 
 
-class StateReads:
+class StateReads(ABC):
     """The reads of `lictor.ports.RecordStore` that need one row each, over `_row`."""
 
+    @abstractmethod
     def _row(self, key: Key) -> Row | None:
         """The latest committed row of a key, whoever committed it.
 
         Raises:
             StoreError: it cannot be read.
         """
-        raise NotImplementedError
 
     def _scoped(self, key: Key) -> Row | None:
         """The same for a row whose id is `scope rest`, of a scope with few rows, that nearly always is not there."""

@@ -83,6 +83,12 @@ FROM_LOG: Final = (
     ),
     Family("lictor_containments", "counter", ("event",), "Restrictions laid and lifted."),
     Family("lictor_signals", "counter", ("event",), "Signals observed, and refused as unreadable."),
+    Family(
+        "lictor_shadow_differences",
+        "counter",
+        ("was", "would"),
+        "Decisions that the bundle in shadow would have made otherwise.",
+    ),
     Family("lictor_findings", "counter", (), "Findings opened: somebody has to look."),
     Family("lictor_quarantines", "counter", ("server",), "Live definitions that are not the pinned ones."),
     Family("lictor_bundles_activated", "counter", (), "Policy bundles put in force."),

@@ -36,6 +36,7 @@ from lictor.model.record import (
     PartyRefused,
     RequestReceived,
     RequestRefused,
+    ShadowDiffered,
     SignalObserved,
     SignalRefused,
     TaskClosed,
@@ -135,6 +136,7 @@ class Tally:
             ContainmentLifted: lambda _, __: figures.add("lictor_containments", "lifted"),
             SignalObserved: lambda _, __: figures.add("lictor_signals", "observed"),
             SignalRefused: lambda _, __: figures.add("lictor_signals", "refused"),
+            ShadowDiffered: self._differed,
             FindingOpened: lambda _, __: figures.add("lictor_findings"),
             ToolQuarantined: lambda record, _: figures.add("lictor_quarantines", self._server(record.server)),
             BundleActivated: lambda _, __: figures.add("lictor_bundles_activated"),
@@ -196,6 +198,11 @@ class Tally:
 
     def _reconciled(self, record: ExecutionReconciled, _: int) -> None:
         self._figures.add("lictor_reconciliations", among(record.outcome, _RECONCILED))
+
+    def _differed(self, record: ShadowDiffered, _: int) -> None:
+        """With those of its sort that have no record of their own."""
+        labels = among(record.was, _OUTCOMES), among(record.outcome, _OUTCOMES)
+        self._figures.add("lictor_shadow_differences", *labels, by=1 + record.more)
 
     def _opened(self, record: HoldOpened, at_ms: int) -> None:
         self._holds.keep(record.hold.id, at_ms)

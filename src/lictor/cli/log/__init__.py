@@ -4,7 +4,9 @@ import argparse
 import importlib
 from typing import Final
 
-ACTIONS: Final = ("show", "verify", "checkpoint", "export", "prove", "erase", "schema", "backup", "restore", "unseal")
+ACTIONS: Final = (
+    "show", "verify", "checkpoint", "keys", "rotate_key", "export", "prove", "erase", "schema", "backup", "restore", "unseal"
+)  # fmt: skip
 """Modules of this package, in the order the help shows; each has `add(actions)`, which adds its own parser."""
 
 

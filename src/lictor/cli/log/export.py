@@ -22,7 +22,6 @@ def add(actions: Any) -> None:
 def _export(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path, open_house
     from lictor.cli.progress import Progress
-    from lictor.records.checkpoint import VerifierKey
     from lictor.service.proofs import cosigned_note
     from lictor.stores.cosigned import read_cosigned
     from lictor.stores.tiles import TileFolder
@@ -30,14 +29,22 @@ def _export(args: argparse.Namespace) -> int:
     out = Out(as_json=args.json)
     house = asyncio.run(open_house(bundle_path(args.bundle), load=False))
     try:
-        key = VerifierKey.parse(house.keys.verifier_key(house.settings.log_name))
+        keys = house.keys.log_keys(house.settings.log_name)
         cosigned = read_cosigned(house.state)
-        note = cosigned_note(house.store.newest_checkpoint(), cosigned.values(), key)
+        note = cosigned_note(house.store.newest_checkpoint(), cosigned.values(), keys)
         folder = TileFolder(Path(args.folder))
         with Progress(sys.stderr, "exporting", house.store.size(), quiet=args.json) as progress:
-            done = folder.extend(house.store.entries, note, key, cosigned=cosigned, on_progress=progress.update)
+            done = folder.extend(
+                house.store.entries,
+                note,
+                keys,
+                cosigned=cosigned,
+                statements=house.keys.statements(),
+                on_progress=progress.update,
+            )
     finally:
         house.close()
+    key = keys.at(done.size)
     out.data({"folder": args.folder, "size": done.size, "added": done.added, "verifier_key": key.text()})
     out.line(f"{out.good('exported')}: {done.size} records, {done.added} of them new, to {args.folder}")
     if not args.json:

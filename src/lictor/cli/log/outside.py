@@ -22,6 +22,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entry", metavar="FILE", help="with --proof: the record's bytes, when they are not in it")
     parser.add_argument("--key", metavar="VKEY", help="the log's verifier key, as its operator gave it to you")
     parser.add_argument(
+        "--keys",
+        metavar="FILE",
+        help="where the log's key was changed: the statements, from `lictor log keys -o FILE`; for --export and --proof",
+    )
+    parser.add_argument(
         "--witness",
         metavar="VKEY",
         action="append",
@@ -45,22 +50,18 @@ def witnessed(args: argparse.Namespace, state: Path, origin: str) -> "Statements
     """What the witnesses that were named say of a state folder's log.
 
     Raises:
-        OperatorError: `config_refused`: `--key` is another key than the folder's, or a witness's key is none.
+        OperatorError: `config_refused`: `--key` is none of the folder's keys, or a witness's key is none.
         StoreError: `log_damaged`: what is kept of theirs cannot be read.
     """
     from lictor.cli.exported import Statements, read_text, statements
-    from lictor.records.checkpoint import VerifierKey
+    from lictor.cli.log_keys import keys_of
     from lictor.stores.cosigned import read_cosigned
-    from lictor.stores.keys import Keys
 
     if not args.witness and not args.key:
         return Statements()
-    own = Keys.open(state).verifier_key(origin)
-    if args.key and args.key != own:
-        remedy = "somebody replaced the key, or this is another log"
-        raise OperatorError(Reason.CONFIG_REFUSED, f"the key of this folder is {own}, not the one given", remedy=remedy)
+    own = keys_of(state, origin, args.key or "")
     notes = [*read_cosigned(state).values(), *([read_text(Path(args.anchor))] if args.anchor else [])]
-    return statements(notes, VerifierKey.parse(own), witnesses(args))
+    return statements(notes, own, witnesses(args))
 
 
 def verify_outside(args: argparse.Namespace) -> int:
@@ -83,13 +84,19 @@ def _key(args: argparse.Namespace) -> "VerifierKey":
 
 def _export(args: argparse.Namespace) -> int:
     from lictor.cli.exported import read_text, verify_export
+    from lictor.cli.log_keys import statements_in
     from lictor.cli.progress import Progress
 
     out = Out(as_json=args.json)
     anchors = [read_text(Path(args.anchor))] if args.anchor else []
     with Progress(sys.stderr, "verifying", None, quiet=args.json) as progress:
         report = verify_export(
-            Path(args.export), _key(args), anchors=anchors, witnesses=witnesses(args), on_progress=progress.update
+            Path(args.export),
+            _key(args),
+            told=statements_in(Path(args.keys)) if args.keys else (),
+            anchors=anchors,
+            witnesses=witnesses(args),
+            on_progress=progress.update,
         )
     return tell(out, report)
 
@@ -108,15 +115,21 @@ def tell(out: Out, report: dict[str, Any]) -> int:
 
 def _proof(args: argparse.Namespace) -> int:
     from lictor.cli.exported import verify_one
+    from lictor.cli.log_keys import follow, statements_in
     from lictor.cli.output import moment
     from lictor.model.errors import StoreError
 
     out = Out(as_json=args.json)
     try:
-        found = verify_one(Path(args.proof), Path(args.entry) if args.entry else None, _key(args), witnesses(args))
+        keys = follow(_key(args), statements_in(Path(args.keys)) if args.keys else ())
+        found = verify_one(Path(args.proof), Path(args.entry) if args.entry else None, keys, witnesses(args))
     except StoreError as error:
         out.data({"ok": False, "message": str(error)})
         out.line(out.bad(f"not proved: {error}"))
+        if not args.keys:
+            out.line(
+                "if the log's key was changed, its statements are needed: lictor log keys -o FILE, then --keys FILE"
+            )
         return Exit.NO
     out.data(found)
     out.line(f"{out.good('proved')}: record {found['index']} is in the log of {found['size']} records")

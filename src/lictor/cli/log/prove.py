@@ -22,19 +22,19 @@ def add(actions: Any) -> None:
 
 def _prove(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path, open_house
-    from lictor.records.checkpoint import VerifierKey
     from lictor.service.proofs import Runs, cosigned_note
     from lictor.stores.cosigned import read_cosigned
 
     out = Out(as_json=args.json)
     house = asyncio.run(open_house(bundle_path(args.bundle), load=False))
     try:
-        key = VerifierKey.parse(house.keys.verifier_key(house.settings.log_name))
-        note = cosigned_note(house.store.newest_checkpoint(), read_cosigned(house.state).values(), key)
-        proved = Runs().prove(house.store, args.seq, note, key)
+        keys = house.keys.log_keys(house.settings.log_name)
+        note = cosigned_note(house.store.newest_checkpoint(), read_cosigned(house.state).values(), keys)
+        proved = Runs().prove(house.store, args.seq, note, keys)
         data = next(iter(house.store.entries(args.seq, args.seq + 1))).data
     finally:
         house.close()
+    key = keys.at(proved.checkpoint.size)
     text = proved.text(None if args.bare else data)
     out.data({"index": proved.index, "size": proved.checkpoint.size, "proof": text, "verifier_key": key.text()})
     if args.output:

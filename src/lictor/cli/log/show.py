@@ -197,7 +197,7 @@ def _tell(out: Out, house: "House", args: argparse.Namespace) -> int:
             raise CallerError(Reason.UNKNOWN_TASK, f"there is no task {task[:64]!r}", remedy="see: lictor task list")
         out.line(first)
     else:
-        children = (one for one in store.tasks() if one.task.parents[:1] == (task,))
+        children = (one for one in store.descendants(task) if one.task.parents[0] == task)
         for line in story.heading(out, state, children, store.erased(task), now_ms=house.clock.now_ms()):
             out.line(line)
     for line in told:

@@ -87,6 +87,7 @@ async def _raise(state: Path, settings: "Settings", args: argparse.Namespace) ->
 
 def _over(log: "Log", anchor: str | None, given: list[str]) -> str:
     """The newest checkpoint from outside that this log does not continue."""
+    from lictor.cli.log_keys import chain_of
     from lictor.model.errors import OperatorError
     from lictor.model.reasons import Reason
     from lictor.service.epoch import newest_lost
@@ -100,4 +101,4 @@ def _over(log: "Log", anchor: str | None, given: list[str]) -> str:
         except (OSError, UnicodeDecodeError):
             raise OperatorError(Reason.CONFIG_REFUSED, f"cannot read {name!r:.200}") from None
     with SqliteStore.open_unverified(log.path) as view:
-        return newest_lost(known, log.key(), view.checkpoints())
+        return newest_lost(known, chain_of(view, log.key()), view.checkpoints())

@@ -46,10 +46,16 @@ def _privilege(record: dict[str, Any]) -> str:
             ways = len(record["widens"])
             return safe(f"{record['revision'][:19]} by {record['by']}, wider in {ways} ways", 100)
         case "privilege.bundle_activated":
-            return f"{record['revision'][:19]} with {record['files']} policy and catalogue files"
+            by = f" by {record['by']}" if record.get("by") else ""
+            authors = f", changed by {', '.join(record['authors'])}" if record.get("authors") else ""
+            files = f" with {record['files']} policy and catalogue files"
+            return safe(f"{record['revision'][:19]}{by}{files}{authors}", 160)
         case "privilege.payloads_erased":
             why = f": {record['why']}" if record.get("why") else ""
             return safe(f"{record['task']} by {record['by']}{why}", 100)
+        case "privilege.log_key_changed":
+            why = f": {record['why']}" if record.get("why") else ""
+            return safe(f"to {record['new']} by {record['by']}{why}", 160)
         case _:
             return rest(record)
 

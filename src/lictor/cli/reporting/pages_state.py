@@ -175,7 +175,17 @@ def policy(report: Report) -> Section:
         (theirs(one.policy), number(one.denied), number(one.held), number(one.allowed), at(one.last_ms))
         for one in report.policies
     )
-    head = ("In force from (UTC)", "Revision", "Instead of", "Files", "Second person", "Wider in", "Why")
+    head = (
+        "In force from (UTC)",
+        "Revision",
+        "Instead of",
+        "Files",
+        "By",
+        "Changed files of",
+        "Second person",
+        "Wider in",
+        "Why",
+    )
     return Section(
         "policy",
         "Policy",
@@ -216,6 +226,8 @@ def _change(one: PolicyChange) -> tuple[Cell, ...]:
         theirs(one.revision[:19]),
         theirs(one.previous[:19]),
         number(one.files),
+        theirs(one.by) if one.by else mixed(nothing("not recorded")),
+        theirs(", ".join(one.authors)) if one.authors else mixed(nothing("nobody known")),
         theirs(one.approved_by) if one.approved_by else mixed(nothing("nobody")),
         number(one.widens),
         theirs(one.why),

@@ -80,6 +80,10 @@ class PolicyChange(msgspec.Struct, frozen=True, kw_only=True):
     revision: str
     previous: str
     files: int
+    by: str = ""
+    """Who put it in force; empty: a record that does not say."""
+    authors: tuple[str, ...] = ()
+    """Owners of the files that changed."""
     approved_by: str = ""
     why: str = ""
     widens: int = 0
@@ -222,6 +226,8 @@ class Standing:
                 revision=record.revision,
                 previous=record.previous or "",
                 files=record.files,
+                by=record.by,
+                authors=record.authors,
                 approved_by=stood.by if stood else "",
                 why=stood.why if stood else "",
                 widens=len(stood.widens) if stood else 0,

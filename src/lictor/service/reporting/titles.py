@@ -67,6 +67,7 @@ _PLAIN: Final[Mapping[str, str]] = {
     "execution.reconciled": "unknown outcomes that a person found out about",
     "privilege.payloads_erased": "tasks whose sealed payloads were destroyed",
     "privilege.epoch_raised": "restored state folders unsealed: open tasks, holds and credentials ended",
+    "privilege.log_key_changed": "changes of the key that signs the log",
     "signal.log_contradicted": "witnesses that have seen another log under this name",
     "signal.shadow_differed": "decisions that the bundle in shadow would have made otherwise",
     "execution.content_seen": "contents outside of results, recorded before the agent saw them",

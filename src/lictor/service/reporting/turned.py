@@ -97,6 +97,7 @@ _GROUPS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
             "internal_error",
             "conflict",
             "restored_sealed",
+            "log_key_changed",
         ),
     ),
     "contract": ("outside the task's contract", ("outside_contract", "contract_used")),
