@@ -21,7 +21,8 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed $(NODE)/.installed $(VENV)/.chromium format lint types imports
 # A browser that is late on a crowded machine is asked once more, and that is said; what is asserted never is.
-	$(PYTEST) -n 2 --dist loadgroup --reruns 1 --only-rerun '^TimeoutError: (Locator|Page|Frame)\.' -r aR tests
+# Half of the time a test waits for a process, a disk or a clock: three share two cores.
+	$(PYTEST) -n 3 --dist loadgroup --no-loadscope-reorder --reruns 1 --only-rerun '^TimeoutError: (Locator|Page|Frame)\.' -r aR tests
 
 check: $(VENV)/.installed format lint types imports unit
 

@@ -71,7 +71,7 @@ async def _sqlite(store: SqliteStore, pdp: Pdp, path: Path, found: dict[str, flo
     warm = _used() - before
     found["known"], found["cached"] = (
         sum(map(len, store._known._state[1:])) / MORE,
-        len(store._writer._cache.rows) / MORE,
+        len(store._writer._scribe.cache.rows) / MORE,
     )
     found["disk"], found["rows on disk"] = (_disk(path) - disk) / MORE, (_row_bytes(path) - own) / MORE
     _forget(store)
@@ -87,13 +87,13 @@ async def _sqlite(store: SqliteStore, pdp: Pdp, path: Path, found: dict[str, flo
 
 def _settled(store: SqliteStore) -> float:
     """Memory with the writer's rows forgotten, as it does itself when they are too many: two such moments can be compared."""
-    store._writer._cache.rows.clear()
+    store._writer._scribe.cache.rows.clear()
     return _used()
 
 
 def _forget(store: SqliteStore) -> None:
     store._known.forget()
-    store._writer._cache.rows.clear()
+    store._writer._scribe.cache.rows.clear()
 
 
 async def _fill(asking: Asking, store: SqliteStore) -> int:

@@ -20,8 +20,9 @@ from benchmarks.arrivals import open_loop
 from benchmarks.machine import realtime
 from benchmarks.stats import percentile, spread, table, verdict
 from lictor.records.merkle import FrontierBuilder
-from lictor.stores import writer
 from lictor.stores.commit import changes_of, entries_of
+from lictor.stores.mover import Mover
+from lictor.stores.scribe import Scribe
 from lictor.stores.sealing import seal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -127,19 +128,24 @@ class Slow(Watcher):
 @contextlib.contextmanager
 def moves(found: list[float]) -> Iterator[None]:
     """Note how long the write-ahead log took to be moved, each time."""
-    real = writer.Writer._move
+    real, beside = Scribe.move, Mover._move
 
-    def move(self: writer.Writer) -> None:
-        before, start = self._unmoved, time.perf_counter()
+    def move(self: Scribe) -> None:
+        before, start = self.unmoved, time.perf_counter()
         real(self)
-        if self._unmoved < before:
+        if self.unmoved < before:
             found.append((time.perf_counter() - start) * 1e3)
 
-    writer.Writer._move = move  # type: ignore[method-assign]
+    def aside(self: Mover, size: int) -> None:
+        start = time.perf_counter()
+        beside(self, size)
+        found.append((time.perf_counter() - start) * 1e3)
+
+    Scribe.move, Mover._move = move, aside  # type: ignore[method-assign]
     try:
         yield
     finally:
-        writer.Writer._move = real  # type: ignore[method-assign]
+        Scribe.move, Mover._move = real, beside  # type: ignore[method-assign]
 
 
 Make = Callable[[Path], Awaitable[Any]]
@@ -204,4 +210,4 @@ async def _windows(
 
 def _task_of(sink: Any) -> dict[Any, Any]:
     """The rows of its task, for who has no table."""
-    return {key: row for key, row in sink.store._writer._cache.rows.items() if row is not None}
+    return {key: row for key, row in sink.store._writer._scribe.cache.rows.items() if row is not None}

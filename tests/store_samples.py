@@ -8,7 +8,9 @@ from lictor.model.record import (
     ExecutionEnded,
     ExecutionStarted,
     HoldOpened,
+    PayloadsErased,
     RequestReceived,
+    TaskClosed,
     TaskOpened,
 )
 from lictor.model.task import Budget, Task
@@ -93,6 +95,11 @@ def approved(hold_id="hold_1", *, digest=DIGEST, expires=NOW + 600_000):
 
 def payload(request="req_1", *, task="task_1", arguments=b'{"a":1}', snapshot=b'{"s":2}'):
     return Payload(request=request, task=task, arguments=arguments, snapshot=snapshot)
+
+
+def erasure(task_id="task_1", *, at=NOW):
+    """A task is closed, and its key destroyed on the record."""
+    return batch(TaskClosed(task=task_id, by="test"), PayloadsErased(task=task_id, by="test"), at=at)
 
 
 def batch(*records, at=NOW, payloads=()):

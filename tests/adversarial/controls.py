@@ -276,10 +276,9 @@ def other_bytes() -> Iterator[None]:
     """U1, U5: what is sent is not quite what was decided."""
     forward = gateway.Gateway._forward
 
-    async def changed(self: Any, call: Any, grant: Any, sealed: Any, *rest: Any) -> Any:
-        return await forward(
-            self, call, grant, type(sealed)(sealed.data.replace(b"/srv/ws/a", b"/etc/passw"), sealed.digest), *rest
-        )
+    async def changed(self: Any, delivery: Any, sealed: Any, meta: Any) -> Any:
+        other = type(sealed)(sealed.data.replace(b"/srv/ws/a", b"/etc/passw"), sealed.digest)
+        return await forward(self, delivery, other, meta)
 
     with patch.object(gateway.Gateway, "_forward", changed):
         yield

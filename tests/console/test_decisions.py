@@ -11,6 +11,7 @@ from console.story_world import EVIL, HOSTILE, bench, refuse, seqs, story
 from lictor.console import decisions as room
 from lictor.model.ids import HoldId, HumanId, RequestId
 from lictor.model.record import DecisionMade, decode_entry
+from store_samples import erasure
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -222,7 +223,7 @@ async def test_erased_arguments() -> None:
     made, browser = found.made, found.browser
     seq = seqs(made)["fetch"]
     for state in made.house.store.tasks():
-        made.house.store.erase_payloads(state.task.id)
+        await made.house.store.commit(erasure(state.task.id, at=made.house.clock.now_ms()))
     page = await browser.get(f"/decisions/{seq}")
     assert page.status == 200
     assert "were erased" in page.text

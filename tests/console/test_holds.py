@@ -36,6 +36,7 @@ from lictor.service.passkey_site import Site
 from lictor.service.passkeys import Ask
 from lictor.stores.sqlite import SqliteStore
 from security.house import reason
+from store_samples import erasure
 
 BOB = HumanId("os:bob")
 TWO = bundles.POLICY.replace(
@@ -714,7 +715,7 @@ async def test_a_view_says_nothing_when_the_payload_is_gone() -> None:
     """Erased arguments cannot be shown truthfully, so nothing is; the list shows the hold all the same."""
     bench = Bench()
     hold = await bench.hold()
-    bench.house.store.erase_payloads(hold.task)
+    await bench.house.store.commit(erasure(hold.task, at=bench.house.clock.now_ms()))
     bob: Browser = await bench.browser("os:bob")
     assert (await bob.get("/")).status == 200
     page = await bob.get(f"/holds/{hold.id}")

@@ -18,6 +18,7 @@ from lictor.model.limits import Limits
 from lictor.model.record import BundleActivated, BundleApproved, RequestReceived, decode_entry
 from lictor.ports import Batch
 from lictor.service.authorize import decided_in_time
+from lictor.service.shadow import Counts, InShadow
 from recorded_world import (
     ASKED,
     CHANGED,
@@ -35,6 +36,7 @@ from recorded_world import (
     TrafficWorld,
     world_bundle,
 )
+from store_samples import erasure
 
 HOSTILE = "<script>alert(1)</script>\u202e\u200bx"
 LONG = Step("write-file/v1.2", (("path", "b"), ("content", "x" * 40_000)))
@@ -98,6 +100,26 @@ async def test_the_bundle_in_force_is_shown_with_how_often_policies_decided() ->
     row = next(part for part in rows.split("<tr>") if "id=erases" in part)
     assert re.search(r"Determined\W+class=\"num\">\s*1", row)
     assert "never" in text_of(row)
+
+
+async def test_what_runs_in_shadow_is_said_with_its_figures() -> None:
+    """Which candidate, how many differences, what it lacks, and where each stands; nothing where none is to run."""
+    made = await busy(READ)
+    assert "In shadow" not in (await (await visitor(made)).get("/policy")).text
+    told = InShadow(f"../{HOSTILE}", None)
+    page = await (await visitor(made, shadow=lambda: told)).get("/policy")
+    assert "nothing is compared yet" in page.text
+    assert "<script>alert" not in page.text
+    counts = Counts(started_at_ms=made.clock.now_ms(), revision=made.bundle.revision, judged=340, differed=12)
+    counts.trouble, counts.skipped = f"refused: {HOSTILE}", 7
+    page = await (await visitor(made, shadow=lambda: InShadow("../candidate", counts))).get("/policy")
+    words = text_of(page.text)
+    assert "12 of 340 decisions would have come out otherwise" in words
+    assert "7 entries of the log were skipped" in words
+    assert made.bundle.revision[:19] in words
+    assert "lictor shadow" in words
+    assert "<script>alert" not in page.text
+    assert 'href="/records?kind=signal.shadow_differed"' in page.text
 
 
 async def test_search_narrows_and_pages_hold_a_bounded_number() -> None:
@@ -264,7 +286,7 @@ async def test_a_request_is_found_by_typing_its_id_and_nothing_else_is() -> None
     for odd in ("req_nobody", "x" * 100, "<b>", "../..", "%"):
         assert (await browser.get("/policy/explain", params={"request": odd})).status_code == 409
     store: Any = made.store
-    store.erase_payloads(store.tasks()[0].task.id)
+    await store.commit(erasure(store.tasks()[0].task.id))
     assert (await browser.get(f"/policy/explain/{name}")).status_code == 409
 
 

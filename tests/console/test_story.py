@@ -17,6 +17,7 @@ from lictor.model.record import ContainmentLaid, PayloadsErased, TaskClosed
 from lictor.model.task import Budget
 from lictor.ports import Batch
 from lictor.service.delegate import Delegate
+from store_samples import erasure
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -146,7 +147,7 @@ async def test_no_such_task(told: Told) -> None:
 async def test_erased_facts_are_said() -> None:
     """When a task's key is gone its steps stand, and of the flow it is said why there is none."""
     found = await fresh()
-    found.made.house.store.erase_payloads(found.task)
+    await found.made.house.store.commit(erasure(found.task, at=found.made.house.clock.now_ms()))
     page = await found.browser.get(f"/tasks/{found.task}")
     assert len(moments(page)) == 10
     assert "The arguments and facts of its steps were erased" in page.text

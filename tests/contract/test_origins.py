@@ -15,7 +15,7 @@ from lictor.ports import Batch
 from lictor.service.origins import opening_values
 from lictor.stores.memory import MemoryStore
 from lictor.stores.sqlite import SqliteStore
-from store_samples import NOW, batch, opened, started, task
+from store_samples import NOW, batch, erasure, opened, started, task
 
 EVERY = frozenset(KINDS)
 SIGNER = Ed25519PrivateKey.generate()
@@ -162,7 +162,7 @@ async def test_erasing_the_key_leaves_digests_nobody_can_make(store):
     """The rows stay, as they follow from the log; no value can be turned into one of them any more."""
     digest = await open_root(store)
     kept = digest()
-    store.erase_payloads("task_1")
+    await store.commit(erasure())
     assert store.origin_key("task_1") is None
     assert store.origin("task_1", kept) is not None
 

@@ -29,6 +29,7 @@ from store_samples import (
     batch,
     decided,
     ended,
+    erasure,
     held,
     hold,
     opened,
@@ -283,13 +284,43 @@ async def test_a_request_of_an_unknown_task_is_recorded_with_its_payload(store):
 async def test_erased_payloads_are_gone_for_good(store):
     """Erasing takes all payloads of one task, present and future, and leaves the log whole."""
     await store.commit(batch(opened(), opened("task_2"), payloads=[payload(), payload("req_2", task="task_2")]))
-    store.erase_payloads("task_1")
-    store.erase_payloads("task_1")
+    await store.commit(erasure())
     await store.commit(batch(received("req_3"), payloads=[payload("req_3")]))
     assert store.payload("req_1") is store.payload("req_3") is None
     assert store.payload("req_2") == payload("req_2", task="task_2")
-    assert store.size() == 3
+    assert store.size() == 5
     assert verify_log(store.entries(), store.checkpoints(), store.verifier_key).ok
+
+
+async def test_what_was_handed_on_below_a_task_is_found(store):
+    """At any depth, newest first, nobody else's; also when the clock was set back between, and after everything is closed."""
+
+    def below(name, at, *parents):
+        record = opened(name, opened=at, expires=NOW + 3_600_000, calls=100 // (1 + len(parents)))
+        return msgspec.structs.replace(
+            record, task=msgspec.structs.replace(record.task, agent=f"agent of {name}", parents=parents)
+        )
+
+    await store.commit(batch(opened("root"), opened("other"), opened('odd"name')))
+    await store.commit(batch(below("kid", NOW + 5, "root"), below("grandkid", NOW + 6, "kid", "root")))
+    await store.commit(batch(below("second", NOW - 60_000, "root"), below("stranger", NOW + 7, "other")))
+    await store.commit(batch(below("of odd", NOW + 7, 'odd"name')))
+    assert [one.task.id for one in store.descendants("root")] == ["grandkid", "kid", "second"]
+    assert [one.task.id for one in store.descendants("kid")] == ["grandkid"]
+    assert [one.task.id for one in store.descendants('odd"name')] == ["of odd"]
+    assert list(store.descendants("grandkid")) == list(store.descendants("nobody")) == []
+    await store.commit(batch(*(TaskClosed(task=name, by="test") for name in ("grandkid", "kid", "root")), at=NOW + 9))
+    states = store.descendants("root")
+    assert [(one.task.id, one.closed_at_ms) for one in states[:2]] == [("grandkid", NOW + 9), ("kid", NOW + 9)]
+
+
+async def test_a_task_is_over_when_it_was_closed_or_its_time_was_up(store):
+    """Whichever came first; a close after that does not make it later."""
+    await store.commit(batch(opened(), opened("task_2")))
+    assert store.task("task_1").over_at_ms == NOW + 3_600_000
+    await store.commit(batch(TaskClosed(task="task_1", by="test"), at=NOW + 7))
+    await store.commit(batch(TaskClosed(task="task_2", by="test"), at=NOW + 4_000_000))
+    assert (store.task("task_1").over_at_ms, store.task("task_2").over_at_ms) == (NOW + 7, NOW + 3_600_000)
 
 
 async def test_a_patient_batch_is_recorded_in_its_turn(store):

@@ -160,7 +160,7 @@ def limits_read(source: str) -> set[str]:
 
 def test_every_limit_is_read_by_some_code() -> None:
     """No limit can be configured to no effect."""
-    read = set().union(*(limits_read(text) for text in SOURCES.values()))
+    read = set().union(*(limits_read(text) for text in SOURCES.values() if "limits." in text))
     assert set(Limits.__struct_fields__) - read == set()
 
 

@@ -116,6 +116,13 @@ async def test_differences_are_recorded_and_shown(tmp_path: Path) -> None:
         decided = {record.request: record for record in live.records() if isinstance(record, DecisionMade)}
         assert decided[one.request].decision == one.decision
         assert decided[one.request].revision != one.revision
+        assert module.followed(made.bundle / ".lictor")
+    assert not module.followed(made.bundle / ".lictor")
+    (line,) = [one for one in await asyncio.to_thread(made.command, "doctor") if one["name"] == "shadow"]
+    assert line["text"].startswith(
+        f"../candidate ({one.revision[:19]}): 4 decisions compared, 2 differ, 0 cannot be told, "
+    )
+    assert (line["state"], line["remedy"]) == ("ok", "lictor shadow")
     kept = msgspec.json.decode((made.bundle / ".lictor" / COUNTS_FILE).read_bytes(), type=Counts)
     assert (kept.judged, kept.differed, kept.recorded, kept.trouble) == (4, 2, 2, "")
     told = await asyncio.to_thread(made.command, "shadow")

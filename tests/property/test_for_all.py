@@ -110,8 +110,13 @@ def principal_overlooked(monkeypatch):
 
 
 def scope_forgotten(monkeypatch):
-    real = selecting.Selector.whose
-    monkeypatch.setattr(selecting.Selector, "whose", lambda s, r: (frozenset().union(*real(s, r)),) * len(real(s, r)))
+    real = selecting.Selector.common
+
+    def everybodys(*asked):
+        view, whose = real(*asked)
+        return view, (frozenset().union(*whose),) * len(whose)
+
+    monkeypatch.setattr(selecting.Selector, "common", everybodys)
 
 
 def scope_kept(monkeypatch):

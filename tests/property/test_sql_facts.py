@@ -157,6 +157,10 @@ def database() -> sqlite3.Connection:
     """Tables that the texts name."""
     connection = sqlite3.connect(":memory:")
     connection.executescript('create table t(a, b); create table u(a, c); create table v(a); create table "A b"(a);')
+    for function in ("json_each('[1]')", "json_tree('[1]')", "pragma_table_info('t')"):
+        connection.execute(
+            f"select * from {function}"
+        ).fetchall()  # on first use SQLite declares it, which looks like a write
     return connection
 
 

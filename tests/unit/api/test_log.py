@@ -52,3 +52,11 @@ async def test_hashes_and_checkpoint():
 async def test_the_open_row_never_gives_records(rest):
     """Neither by their path nor by one that means them in another way."""
     assert (await fetched(rows(entries=True)["/log/tile/{rest:path}"], rest)).status_code == 404
+
+
+async def test_how_keys_follow_from_each_other():
+    """To anybody, where the key was ever changed: who has an older one needs it to verify the checkpoint."""
+    served = {one.path: one for one in log_routes(lambda: "note\n", tiles, entries=False, statements="said\n")}
+    assert served["/log/keys"].who == OPEN
+    found = await fetched(served["/log/keys"])
+    assert (found.body, found.headers["cache-control"]) == (b"said\n", "no-cache")

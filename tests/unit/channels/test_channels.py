@@ -7,7 +7,7 @@ import hmac
 import http.server
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -126,7 +126,8 @@ async def test_a_dead_channel_keeps_nobody_else_waiting() -> None:
 
     quick = Flaky(0)
     channels = {"dead": (Hanging(), frozenset[str]()), "quick": (quick, frozenset[str]())}
-    await _run(Notifier(channels, url=str, say=lambda _: None), hold(id=HoldId("a")), hold(id=HoldId("b")))
+    holds = hold(id=HoldId("a")), hold(id=HoldId("b"))
+    await _run(Notifier(channels, url=str, say=lambda _: None), *holds, until=lambda: len(quick.told) == 2)
     assert [one.id for one in quick.told] == ["a", "b"]
 
 
@@ -226,12 +227,15 @@ class Flaky:
         self.told.append(notice)
 
 
-async def _run(notifier: Notifier, *holds: Hold) -> None:
+async def _run(notifier: Notifier, *holds: Hold, until: Callable[[], bool]) -> None:
+    """Tell of holds, until that is so, and a little longer: for what must not come."""
     job = asyncio.create_task(notifier.run())
     for one in holds:
         notifier.held(one)
-    for _ in range(200):
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while not until():
+            await asyncio.sleep(0.01)
+    await asyncio.sleep(0.2)
     job.cancel()
 
 
@@ -244,7 +248,8 @@ async def test_who_can_answer_is_told_and_others_are_not(monkeypatch: pytest.Mon
         "owners": (owners, frozenset({"owner"})), "money": (money, frozenset({"money"})),
         "all": (everybody, frozenset()), "dead": (dead, frozenset()),
     }  # fmt: skip
-    await _run(Notifier(channels, url=lambda one: f"u/{one}", say=said.append), hold())
+    notifier = Notifier(channels, url=lambda one: f"u/{one}", say=said.append)
+    await _run(notifier, hold(), until=lambda: bool(said and owners.told and everybody.told))
     assert [one.id for one in owners.told] == ["hold_1"]
     assert money.told == []
     assert len(everybody.told) == 1

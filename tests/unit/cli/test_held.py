@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lictor.cli import held
 from lictor.cli.held import _fields
 from lictor.console.views import FieldView, HoldView, PartView, PreviewView, WayView
 from lictor.protocol.display_frame import frame
@@ -93,3 +94,14 @@ def test_the_check_finds_lines_that_are_joined() -> None:
     one, other = (("+", "a\n+ b"),), (("+", "a"), ("+", "b"))
     assert len({"\n".join(f"{mark} {text}" for mark, text in lines) for lines in (one, other)}) == 1
     assert screen(PartView(title="t", lines=one)) != screen(PartView(title="t", lines=other))
+
+
+def test_the_check_finds_a_text_that_looks_like_a_difference() -> None:
+    """Control experiment: without its form before the title, a text is a line that was added; a title cannot feign the form."""
+    text, lines = PartView(title="t", text="+ a"), PartView(title="t", lines=(("+", "a"),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(held, "_difference", lambda lines: ("", "\n".join(f"{mark} {line}" for mark, line in lines)))
+        assert screen(text) == screen(lines)
+    assert screen(text) != screen(lines)
+    feigned = PartView(title="t, line by line", text="+ a")
+    assert screen(feigned) != screen(lines)

@@ -54,6 +54,8 @@ def test_good_settings_are_read() -> None:
         ("leeway_s = 60", "leeway_s = 1.5"),
         ("max_life_s = 3600", "max_life_s = 0"),
         ("max_life_s = 3600", "max_life_s = 864000"),
+        ("max_life_s = 3600", "max_life_s = 3600\nsvid_life_s = 0"),
+        ("max_life_s = 3600", "max_life_s = 3600\nsvid_life_s = 2592001"),
         ('algs = ["RS256"]', 'algs = ["HS256"]'),
         ('algs = ["RS256"]', 'algs = ["none"]'),
         ('algs = ["RS256"]', 'algs = ["RS256", "rs256"]'),

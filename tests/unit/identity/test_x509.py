@@ -120,6 +120,8 @@ BAD: dict[str, Callable[[], Sequence[bytes]]] = {
     "intermediate expired": lambda: _by_middle(ends=at(-1)),
     "path length spent": lambda: _below(issue(ROOT, ca=True, path_length=0, common_name="short")),
     "expired": lambda: [leaf(ends=at(-1)).der],
+    "lives too long": lambda: [leaf(begins=at(-60), ends=at(86_400)).der],
+    "lives for years, nearly over": lambda: [leaf(begins=at(-3 * 365 * 86_400)).der],
     "not yet valid": lambda: [leaf(begins=at(60)).der],
     "for servers only": lambda: [leaf(purposes=[ExtendedKeyUsageOID.SERVER_AUTH]).der],
     "tampered": lambda: [_tampered()],
@@ -163,6 +165,7 @@ CONTROLS: dict[str, tuple[str, Any, set[str]]] = {
         {"a root that is not published", "expired", "tampered", "signed by itself"},
     ),
     "any leaf": ("_check_leaf", lambda _: None, {"a leaf that may sign lists", "a leaf that may not sign"}),
+    "any life": ("_check_life", lambda *_: None, {"lives too long", "lives for years, nearly over"}),
     "any intermediate": (
         "_check_between",
         lambda *_: None,
@@ -182,6 +185,20 @@ async def test_the_table_catches_a_check_that_is_gone(
     monkeypatch.setattr(checks, attribute, value)
     for row in rows:
         assert (await proved(tmp_path, BAD[row]())).how == "x509_svid", row
+
+
+@pytest.mark.parametrize(("most_s", "good"), [(7_200, True), (7_170, True), (7_169, False), (2_592_000, True)])
+async def test_how_long_a_certificate_may_live_is_a_setting(most_s: int, good: bool, tmp_path: Path) -> None:
+    """From its first moment to its last, not what is left of it; the issuer's leeway is for dating back."""
+    (tmp_path / "t.json").write_bytes(bundle(ROOT))
+    mesh = IssuerSettings(kind="spiffe", url="spiffe://t.example", file="t.json", svid_life_s=most_s)
+    known = Issuers({"mesh": mesh}, folder=tmp_path, replays=FileReplays(tmp_path / "r.db"), report=lambda _: None)
+    lives = leaf(begins=at(-3_600), ends=at(3_600)).der
+    if good:
+        assert (await verify_chain([lives], known, NOW_MS)).how == "x509_svid"
+        return
+    with pytest.raises(CallerError, match="lives longer"):
+        await verify_chain([lives], known, NOW_MS)
 
 
 async def test_a_bundle_that_changes_is_believed_within_a_second(tmp_path: Path) -> None:

@@ -162,3 +162,13 @@ def test_the_record_column_reads_back() -> None:
     """A row holds the whole record."""
     for told in samples.read(*samples.records()):
         assert json.loads(row_of(told)["record"]) == told.record
+
+
+def test_who_did_it_is_found_in_the_record_or_in_what_it_carries() -> None:
+    """By the record's own word, the opener, the approver, whoever laid a restriction; and of a record that names nobody, nobody."""
+    who = {told.tag: told.by for told in samples.read(*samples.records(lambda: "somebody"))}
+    for tag in ("privilege.task_opened", "privilege.task_closed", "approval.given", "approval.denied"):
+        assert who[tag] == "somebody", tag
+    for tag in ("privilege.containment_laid", "privilege.containment_lifted", "privilege.payloads_erased"):
+        assert who[tag] == "somebody", tag
+    assert who["decision.made"] == who["execution.ended"] == ""

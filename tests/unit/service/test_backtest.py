@@ -1,5 +1,6 @@
 """Backtest: kinds of difference, what cannot be told, and bounded counts."""
 
+import asyncio
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +17,7 @@ from lictor.service.backtest import LATE, MAX_GROUPS, Backtest, Sort, Tally
 from lictor.service.traffic import Wanted, passed
 from lictor.stores.memory import MemoryStore
 from recorded_world import ASKED, FETCH, POLICY, READ, STRANGER, compiled, drive, world_bundle
+from store_samples import erasure
 
 BUNDLE = world_bundle()
 LOOSE = world_bundle(POLICY.replace("context.destination.external", "false"))
@@ -61,7 +63,7 @@ def test_what_was_erased_cannot_be_told() -> None:
     world = drive(BUNDLE, [READ, FETCH])
     assert isinstance(world.store, MemoryStore)
     (task,) = {one.asked.task for one in passed(world.store, Wanted()) if one.asked}
-    world.store.erase_payloads(task)
+    asyncio.run(world.store.commit(erasure(task, at=world.clock.now_ms())))
     assert kinds(world, BUNDLE) == {"cannot_tell": 2}
     assert {group.sort.why for group in world.backtest(BUNDLE).groups} == {"erased"}
 

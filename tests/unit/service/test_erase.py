@@ -12,6 +12,7 @@ from lictor.model.errors import CallerError, ConflictError
 from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
 from lictor.model.record import PayloadsErased, TaskClosed, decode_entry, encode_entry
+from lictor.model.task import TaskState
 from lictor.policy.compile import compile_files
 from lictor.ports import Batch, Payload, StoredEntry
 from lictor.records.verify import verify_log
@@ -135,7 +136,9 @@ def test_the_log_still_verifies_and_replay_says_erased() -> None:
 def test_what_is_gone_without_a_record_is_no_erasure() -> None:
     """Whoever deletes a key by hand is found by replay: it is a fault, and not what an operator did on the record."""
     world = drive(world_bundle(), (READ, FETCH))
-    world.store.erase_payloads(next(iter(world._open.values())).id)
+    store: Any = world.store
+    store._keys.clear()
+    store._payloads.clear()
     replayed = list(Replay(world.store, compile_files)())
     assert {one.status.value for one in replayed} == {"broken"}
     assert all("no record says" in one.detail for one in replayed)
@@ -210,6 +213,68 @@ async def _what_is_old_goes(tasks: list[tuple[int, str]], days: int) -> None:
         assert (store.payload(f"req_{number}") is None) is (f"task_{number}" in old)  # type: ignore[arg-type]
     await round_of(runner)
     assert store.size() == size + len(old)
+
+
+def by_expiry(state: TaskState) -> int:
+    """Control: as if nobody had closed anything."""
+    return state.task.expires_at_ms
+
+
+def by_opening(state: TaskState) -> int:
+    """Control: too early."""
+    return state.task.opened_at_ms
+
+
+@pytest.mark.parametrize("rule", [None, by_expiry, by_opening])
+@given(st.integers(0, 3), st.integers(0, 3), st.sampled_from(["itself", "its parent", "nobody"]), st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_a_task_counts_from_its_end_and_not_before(
+    rule: Any, opened_days: int, over_days: int, closes: str, used: bool
+) -> None:
+    """Closed, or its time up, whichever came first; not while a call is under way. What it came from may have ended before."""
+    with pytest.MonkeyPatch.context() as patch:
+        if rule is not None:
+            patch.setattr(TaskState, "over_at_ms", property(rule))
+        erased_at, right = asyncio.run(_erased_on(opened_days, over_days, closes, used=used))
+    if rule is None:
+        assert erased_at == right
+    else:
+        _TOLD_APART.add((rule, erased_at == right))
+
+
+_TOLD_APART: set[tuple[Any, bool]] = set()
+
+
+def test_the_check_above_finds_the_broken_rules() -> None:
+    """Controls: counting from the expiry, or from the opening, is told apart by it."""
+    assert {(by_expiry, False), (by_opening, False)} <= _TOLD_APART
+
+
+async def _erased_on(opened_days: int, over_days: int, closes: str, *, used: bool) -> tuple[int, int]:
+    """On which day after the start a child is erased that is kept for two, and on which it should be."""
+    store, clock, life = MemoryStore(), ManualClock(NOW), 10 * DAY_MS
+    clock.advance(opened_days * DAY_MS)
+    above, task = (
+        opened(name, opened=clock.now_ms(), expires=clock.now_ms() + life, calls=50) for name in ("up", "kid")
+    )
+    below = replace(task, task=replace(task.task, agent="another", parents=("up",)))
+    await store.commit(Batch(at_ms=clock.now_ms(), records=(above, below), payloads=(payload_of("kid"),)))
+    if used:
+        await store.commit(Batch(at_ms=clock.now_ms(), records=(started("exe", task="kid"),)))
+    clock.advance(over_days * DAY_MS)
+    if closes != "nobody":
+        await store.commit(Batch(at_ms=clock.now_ms(), records=(close("kid" if closes == "itself" else "up"),)))
+    over = opened_days + (over_days if closes == "itself" else 10)
+    right = over + 2 + (1 if used else 0)
+    runner = Retention(store=store, clock=clock, days=2)
+    for day in range(opened_days + over_days, 20):
+        if used and day == over + 3:
+            await store.commit(Batch(at_ms=clock.now_ms(), records=(ended("exe"),)))
+        await round_of(runner)
+        if store.erased(TaskId("kid")) is not None:
+            return day, right
+        clock.advance(DAY_MS)
+    return -1, right
 
 
 async def test_another_gateway_may_be_faster() -> None:

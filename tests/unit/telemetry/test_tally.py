@@ -5,11 +5,12 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from lictor.model.action import ActionKind
 from lictor.model.catalog import CatalogEntry, EffectClass
 from lictor.model.ids import ServerName
-from lictor.model.record import Record, RequestRefused, encode_entry
+from lictor.model.record import Record, RequestRefused, ShadowDiffered, encode_entry
 from lictor.telemetry import tally as module
 from lictor.telemetry.families import FAMILIES
 from lictor.telemetry.figures import Figures
@@ -78,6 +79,25 @@ def test_what_was_asked_is_known_at_the_decision_and_after() -> None:
     lone = tallied(decided(), ended())
     assert lone.of("lictor_action_decisions") == {("other", "other", "other", "allow"): 1}
     assert lone.of("lictor_executions")["other", "executed"] == 1
+
+
+def test_differences_in_shadow_are_counted_with_those_that_have_no_record() -> None:
+    """By what was and what would have been; words that are no outcome are `other`."""
+    one = ShadowDiffered(
+        request="req_1",  # type: ignore[arg-type]
+        decision="dec_1",  # type: ignore[arg-type]
+        task="task_1",  # type: ignore[arg-type]
+        agent="coder",  # type: ignore[arg-type]
+        action="fs/write",
+        was="allow",
+        was_reason="permitted",
+        revision="sha256:c",  # type: ignore[arg-type]
+        outcome="deny",
+        reason="forbidden",
+        more=4,
+    )
+    figures = tallied(one, replace(one, more=0), replace(one, outcome="perhaps", more=0))
+    assert figures.of("lictor_shadow_differences") == {("allow", "deny"): 6, ("allow", "other"): 1}
 
 
 def test_how_long_people_took() -> None:
