@@ -26,8 +26,8 @@ from benchmarks.stats import percentile, spread, table, verdict, verdicts
 from lictor.model.action import ActionRequest
 from lictor.pdp.decide import Pdp, decide
 from lictor.ports import Batch, RecordStore
-from lictor.service.chain import links_of, restrictions_on, scores_of
-from lictor.service.history import readings_of
+from lictor.service.calls.chain import links_of, restrictions_on, scores_of
+from lictor.service.history.history import readings_of
 from lictor.stores.memory import MemoryStore
 from lictor.stores.sqlite import SqliteStore
 

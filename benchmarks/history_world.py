@@ -32,8 +32,8 @@ from lictor.policy.catalogue import pin_of
 from lictor.policy.compile import compile_bundle, parse_guarded
 from lictor.policy.load import load_bundle
 from lictor.ports import Batch, RecordStore
-from lictor.service.authorize import Authorize
-from lictor.service.history import moves_after, readings_of
+from lictor.service.calls.authorize import Authorize
+from lictor.service.history.history import moves_after, readings_of
 from lictor.service.policy import PolicyInForce
 from lictor.stores.ids import RandomIds
 

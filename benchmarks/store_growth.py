@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.stats import table, verdict
 from lictor.ports import Batch
-from lictor.service.proofs import Runs
+from lictor.service.log.proofs import Runs
 from lictor.stores.snapshot import LogSnapshot
 from lictor.stores.sqlite import SqliteStore
 

@@ -44,7 +44,7 @@ from lictor.records.checkpoint import VerifierKey
 from lictor.records.keychain import KeyChain
 from lictor.records.merkle import FrontierBuilder
 from lictor.records.verify import verify_log
-from lictor.service.consistency import inconsistencies
+from lictor.service.evidence.consistency import inconsistencies
 from lictor.stores.backup import write_backup
 from lictor.stores.commit import entries_of
 from lictor.stores.contents import Unwritten

@@ -15,14 +15,14 @@ from lictor.model.record import decode_entry
 from lictor.model.secret import Secret
 from lictor.model.task import Budget, TaskState
 from lictor.ports import Issued, LeaseAsk
-from lictor.service.authorize import Authorize
-from lictor.service.broker import Broker
-from lictor.service.contain import Contain
-from lictor.service.loan import Loan, Where
-from lictor.service.outcomes import Outcomes
+from lictor.service.calls.authorize import Authorize
+from lictor.service.calls.outcomes import Outcomes
+from lictor.service.containment.contain import Contain
+from lictor.service.credentials.broker import Broker
+from lictor.service.credentials.loan import Loan, Where
+from lictor.service.credentials.reap import Orphans, Reaper
 from lictor.service.policy import PolicyInForce
-from lictor.service.reap import Orphans, Reaper
-from lictor.service.tasks import Tasks
+from lictor.service.tasks.tasks import Tasks
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore
 from lictor.testing.clock import ManualClock

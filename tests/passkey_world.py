@@ -14,9 +14,9 @@ from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import decode_entry
 from lictor.protocol.jose.base64url import decode
-from lictor.service.approve import Answer
-from lictor.service.passkey_site import Site
-from lictor.service.passkeys import Ceremony, Passkeys
+from lictor.service.people.approve import Answer
+from lictor.service.people.passkey_site import Site
+from lictor.service.people.passkeys import Ceremony, Passkeys
 from lictor.service.policy import PolicyInForce
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore

@@ -29,14 +29,14 @@ from lictor.pdp.decide import Pdp
 from lictor.policy.bundle import Bundle
 from lictor.policy.compile import compile_bundle, compile_files
 from lictor.ports import Batch, Payload, RecordStore
-from lictor.service.approve import Answer, Proof
-from lictor.service.authorize import Authorize, Granted, Held, Outcome
-from lictor.service.backtest import Backtest, Report
-from lictor.service.contain import Contain
-from lictor.service.execute import Execute, Sent
+from lictor.service.calls.authorize import Authorize, Granted, Held, Outcome
+from lictor.service.calls.execute import Execute, Sent
+from lictor.service.calls.traffic import Facts, Reader, Wanted, passed
+from lictor.service.containment.contain import Contain
+from lictor.service.evidence.backtest import Backtest, Report
+from lictor.service.people.approve import Answer, Proof
 from lictor.service.policy import PolicyInForce
-from lictor.service.tasks import Tasks
-from lictor.service.traffic import Facts, Reader, Wanted, passed
+from lictor.service.tasks.tasks import Tasks
 from lictor.stores.memory import MemoryStore
 from lictor.testing.clock import ManualClock
 from lictor.testing.ids import SequenceIds

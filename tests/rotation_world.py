@@ -10,8 +10,8 @@ from lictor.records.keychain import Handover, KeyChain
 from lictor.records.merkle import FrontierBuilder, leaf_hash
 from lictor.records.roll import Roll, digest_of, open_roll
 from lictor.records.verify import verify_log
-from lictor.service.consistency import inconsistencies
-from lictor.service.rotate import Signers, change_key
+from lictor.service.evidence.consistency import inconsistencies
+from lictor.service.log.rotate import Signers, change_key
 from lictor.stores.key_files import changing, next_key, take_over
 from lictor.stores.keychain import handovers
 from lictor.stores.keys import LOG_FILE, Keys

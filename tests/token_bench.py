@@ -25,15 +25,15 @@ from lictor.model.task import Budget, TaskState
 from lictor.policy.compile import compile_bundle, parse_guarded
 from lictor.policy.load import load_bundle
 from lictor.protocol.oauth.request import read_request
-from lictor.service.applications import Applications
-from lictor.service.approve import Answer
-from lictor.service.delegate import Delegate
-from lictor.service.exchange import Issued, Sent
-from lictor.service.opening import Open
+from lictor.service.people.approve import Answer
 from lictor.service.policy import PolicyInForce
-from lictor.service.possession import Presented
-from lictor.service.prospect import Prospects
-from lictor.service.tasks import Tasks, Wish
+from lictor.service.tasks.applications import Applications
+from lictor.service.tasks.delegate import Delegate
+from lictor.service.tasks.exchange import Issued, Sent
+from lictor.service.tasks.opening import Open
+from lictor.service.tasks.possession import Presented
+from lictor.service.tasks.prospect import Prospects
+from lictor.service.tasks.tasks import Tasks, Wish
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore
 from lictor.stores.token_keys import TokenKeys

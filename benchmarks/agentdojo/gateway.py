@@ -28,7 +28,7 @@ from lictor.model.contract import ContractSource
 from lictor.model.ids import AgentId, HoldId, HumanId
 from lictor.model.task import Budget
 from lictor.policy.contracts import contract_from
-from lictor.service.approve import Proof
+from lictor.service.people.approve import Proof
 
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",

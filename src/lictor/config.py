@@ -18,7 +18,7 @@ from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.previews.settings import PreviewAuthority, check_previews
 from lictor.records.cosign import WitnessKey
-from lictor.service.passkey_site import people_url
+from lictor.service.people.passkey_site import people_url
 from lictor.sinks.settings import SinkSettings, check_sinks
 from lictor.stores.cosigned import NAME as WITNESS_NAME
 from lictor.stores.private import check_ours

@@ -26,9 +26,9 @@ from lictor.protocol.jose import profiles
 from lictor.protocol.json import Parsed
 from lictor.records import verify
 from lictor.records.verify import FindingKind, Report
-from lictor.service.authorize import Authorize
-from lictor.service.delegate import Delegate
-from lictor.service.offers import Offers
+from lictor.service.calls.authorize import Authorize
+from lictor.service.calls.offers import Offers
+from lictor.service.tasks.delegate import Delegate
 from lictor.sinks import encode
 
 _DECIDE = importlib.import_module("lictor.pdp.decide")

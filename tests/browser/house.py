@@ -22,8 +22,8 @@ from lictor.model.approval import Hold, seal_of
 from lictor.model.identity import Opener
 from lictor.model.ids import AgentId, HoldId, HumanId
 from lictor.model.task import Budget
-from lictor.service.approve import Proof
-from lictor.service.tasks import Wish
+from lictor.service.people.approve import Proof
+from lictor.service.tasks.tasks import Wish
 
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",

@@ -13,8 +13,8 @@ from lictor.model.approval import Hold
 from lictor.model.ids import HumanId
 from lictor.model.preview import Preview
 from lictor.model.task import TaskState
-from lictor.service.override import Override
-from lictor.service.reconcile import Reconcile
+from lictor.service.people.override import Override
+from lictor.service.people.reconcile import Reconcile
 from security.house import FEATURES, House
 
 URL = "http://127.0.0.1:8700"

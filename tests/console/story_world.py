@@ -13,7 +13,7 @@ from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, RequestReceived, RequestRefused, decode_entry
 from lictor.model.task import TaskState
-from lictor.service.door import record_refusal
+from lictor.service.calls.door import record_refusal
 from security.house import FEATURES, House
 
 HOSTILE = "\u202eevil\u202c<script>alert(1)</script>\"'\x1b[2J\u200b"

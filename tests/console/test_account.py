@@ -15,7 +15,7 @@ from lictor.console.signin import LIFETIME_MS
 from lictor.console.web import Console, console_app
 from lictor.model.ids import HumanId
 from lictor.model.record import ApproverEnrolled, PartyRefused, PasskeyRemoved, SignedIn
-from lictor.service.passkey_acts import RemoveKey
+from lictor.service.people.passkey_acts import RemoveKey
 from passkey_world import BOB, CAROL, World, raw
 
 LOCAL, NUMBER = "http://localhost:8700", "http://127.0.0.1:8700"

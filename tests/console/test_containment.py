@@ -27,7 +27,7 @@ from lictor.model.record import (
 )
 from lictor.model.signal import Signal
 from lictor.ports import Batch
-from lictor.service.authorize import Refused
+from lictor.service.calls.authorize import Refused
 from recorded_world import ASKED, READ, TrafficWorld
 
 HOSTILE = "<script>alert(1)</script>\u202e\u200bx\x1b[2J"

@@ -182,7 +182,7 @@ async def test_a_request_far_back_is_found(monkeypatch: pytest.MonkeyPatch) -> N
     seq = seqs(made)["erase"]
     record = next(decode_entry(entry.data).record for entry in made.house.store.entries(seq, seq + 1))
     assert isinstance(record, DecisionMade)
-    monkeypatch.setattr("lictor.service.decisions.FOLLOWED", 1)
+    monkeypatch.setattr("lictor.service.evidence.decisions.FOLLOWED", 1)
     task = next(iter(made.house.store.tasks())).task.id
     for _ in range(5):
         await refuse(made.house, task)

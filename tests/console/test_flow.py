@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lictor.console import frame
 from lictor.console.flow import MAX_BOXES, MAX_LINES, NAME_FITS, Picture, fitting, picture_of
-from lictor.service.flows import Edge, Flow, Node, NodeKind, Seen
+from lictor.service.evidence.flows import Edge, Flow, Node, NodeKind, Seen
 
 SVG = "{http://www.w3.org/2000/svg}"
 WORDS = st.text(

@@ -31,9 +31,9 @@ from lictor.model.record import (
     PasskeyAdded,
 )
 from lictor.ports import Batch
-from lictor.service.approve import Proof
-from lictor.service.passkey_site import Site
-from lictor.service.passkeys import Ask
+from lictor.service.people.approve import Proof
+from lictor.service.people.passkey_site import Site
+from lictor.service.people.passkeys import Ask
 from lictor.stores.sqlite import SqliteStore
 from security.house import reason
 from store_samples import erasure

@@ -23,7 +23,7 @@ from lictor.ports import Batch, StoredEntry
 from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint, sign_checkpoint
 from lictor.records.merkle import FrontierBuilder, inclusion_proof, leaf_hash, nodes_of, verify_inclusion
 from lictor.records.proof import FORMAT
-from lictor.service.proofs import RUN, Runs
+from lictor.service.log.proofs import RUN, Runs
 from lictor.stores.memory import MemoryStore
 from lictor.stores.sqlite import SqliteStore
 from lictor.testing.clock import ManualClock

@@ -16,7 +16,7 @@ from lictor.model.limits import Limits
 from lictor.model.record import ContainmentLaid, PayloadsErased, TaskClosed
 from lictor.model.task import Budget
 from lictor.ports import Batch
-from lictor.service.delegate import Delegate
+from lictor.service.tasks.delegate import Delegate
 from store_samples import erasure
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -17,7 +17,7 @@ from lictor.console.tools_diff import GOES_ON, MAX_LINES, definition_lines, diff
 from lictor.model.action import ActionKind
 from lictor.model.ids import ServerName
 from lictor.protocol.display import render
-from lictor.service import offers as service
+from lictor.service.calls import offers as service
 from security.house import FS, TOOLS
 
 asynchronous = pytest.mark.asyncio(loop_scope="module")

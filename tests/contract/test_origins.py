@@ -12,7 +12,7 @@ from lictor.model.record import ContentSeen, ExecutionEnded, TaskOpened
 from lictor.pdp.origins.digest import value_digest
 from lictor.pdp.origins.forms import KINDS
 from lictor.ports import Batch
-from lictor.service.origins import opening_values
+from lictor.service.history.origins import opening_values
 from lictor.stores.memory import MemoryStore
 from lictor.stores.sqlite import SqliteStore
 from store_samples import NOW, batch, erasure, opened, started, task

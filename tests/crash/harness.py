@@ -19,7 +19,7 @@ from crash.scene import open_store, write_bundle
 from crash.upstream import AckFile, EffectFile
 from crash.worker import Order, Report, rerun
 from lictor.policy.compile import compile_files
-from lictor.service.replay import Replay, ReplayStatus
+from lictor.service.evidence.replay import Replay, ReplayStatus
 from lictor.stores.clock import SystemClock
 from lictor.stores.instances import dead_instances
 

@@ -19,7 +19,7 @@ from lictor.model.approval import HoldStatus
 from lictor.model.ids import InstanceId
 from lictor.model.record import ExecutionEnded, ExecutionStarted
 from lictor.ports import Batch, Clock, Receipt
-from lictor.service.recover import recover
+from lictor.service.containment.recover import recover
 
 MUTANTS = ("record_after_effect", "check_then_mark", "rerun", "lost_is_failed")
 Dead = Callable[[Iterable[InstanceId]], Iterable[InstanceId]]

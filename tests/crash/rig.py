@@ -18,8 +18,8 @@ from lictor.pep.mcp.naming import Naming
 from lictor.pep.mcp.seam import LEGACY_VERSION, Answer, Caller, Era, Offer, Reply
 from lictor.pep.mcp.state import StateSeal
 from lictor.ports import Batch, Receipt
-from lictor.service.approve import Proof
-from lictor.service.offers import Offers
+from lictor.service.calls.offers import Offers
+from lictor.service.people.approve import Proof
 from lictor.stores.ids import RandomIds
 from lictor.stores.instances import Instance
 from lictor.stores.sqlite import SqliteStore

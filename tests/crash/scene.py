@@ -19,12 +19,12 @@ from lictor.pdp.decide import Pdp
 from lictor.policy.catalogue import pin_of
 from lictor.policy.compile import compile_bundle
 from lictor.ports import Batch, Clock, RecordStore
-from lictor.service.approve import Answer
-from lictor.service.authorize import Authorize, Outcome
-from lictor.service.execute import Execute, Sent
-from lictor.service.grant import Grant
+from lictor.service.calls.authorize import Authorize, Outcome
+from lictor.service.calls.execute import Execute, Sent
+from lictor.service.calls.grant import Grant
+from lictor.service.people.approve import Answer
 from lictor.service.policy import PolicyInForce
-from lictor.service.tasks import Tasks
+from lictor.service.tasks.tasks import Tasks
 from lictor.stores.bundle_folder import BundleFolder
 from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds

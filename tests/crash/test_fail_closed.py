@@ -21,10 +21,10 @@ from lictor.model.reasons import Reason
 from lictor.model.record import ExecutionStarted, decode_entry
 from lictor.pdp.engine.cedar import Verdict
 from lictor.ports import Receipt
-from lictor.service.approve import Proof
-from lictor.service.authorize import Authorize
+from lictor.service.calls.authorize import Authorize
+from lictor.service.containment.recover import recover
+from lictor.service.people.approve import Proof
 from lictor.service.policy import PolicyInForce
-from lictor.service.recover import recover
 
 TOOLS = ("read", "write", "wipe")
 LONG = "x" * 20_000

@@ -14,9 +14,9 @@ from crash.worker import Order
 from lictor.model.approval import HoldStatus, seal_of
 from lictor.model.errors import ConflictError
 from lictor.model.reasons import Reason
-from lictor.service.approve import Proof
-from lictor.service.authorize import Granted, Held, Refused
-from lictor.service.recover import recover
+from lictor.service.calls.authorize import Granted, Held, Refused
+from lictor.service.containment.recover import recover
+from lictor.service.people.approve import Proof
 from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds
 from lictor.stores.instances import Instance, dead_instances

@@ -14,8 +14,8 @@ from crash.worker import Order
 from lictor.model.approval import seal_of
 from lictor.model.errors import ConflictError
 from lictor.model.reasons import Reason
-from lictor.service.approve import Proof
-from lictor.service.authorize import Granted, Held, Refused
+from lictor.service.calls.authorize import Granted, Held, Refused
+from lictor.service.people.approve import Proof
 from lictor.stores.ids import RandomIds
 from lictor.stores.instances import Instance
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from lictor.model.canonical import sha256_digest
-from lictor.service.grant import Grant
+from lictor.service.calls.grant import Grant
 
 
 class Effect(msgspec.Struct, frozen=True):

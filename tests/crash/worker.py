@@ -27,8 +27,8 @@ from lictor.model.action import ActionRequest
 from lictor.model.approval import Hold, HoldStatus, seal_of
 from lictor.model.errors import ConflictError
 from lictor.model.task import Task
-from lictor.service.approve import Proof
-from lictor.service.authorize import Granted, Held, Outcome
+from lictor.service.calls.authorize import Granted, Held, Outcome
+from lictor.service.people.approve import Proof
 from lictor.stores.ids import RandomIds
 from lictor.stores.instances import Instance, dead_instances
 from lictor.stores.keys import Keys

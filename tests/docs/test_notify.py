@@ -8,7 +8,7 @@ import pytest
 from lictor.channels import webhook
 from lictor.channels.webhook import Webhook, signed
 from lictor.model.secret import Secret
-from lictor.service.notify import Notice
+from lictor.service.people.notify import Notice
 from lictor.stores.clock import SystemClock
 from notify_page import KEY, PAGE, genuine
 

@@ -11,7 +11,7 @@ from integration.live import PORT, Live, started
 from lictor.model.approval import Hold, seal_of
 from lictor.model.ids import HoldId, HumanId
 from lictor.policy.catalogue import pin_of
-from lictor.service.approve import Proof
+from lictor.service.people.approve import Proof
 
 SCHEMA = {
     "type": "object",

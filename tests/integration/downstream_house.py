@@ -21,11 +21,11 @@ from lictor.pep.mcp.state import StateSeal
 from lictor.policy.catalogue import pin_of
 from lictor.policy.compile import compile_bundle, parse_guarded
 from lictor.policy.load import load_bundle
-from lictor.service.authorize import Authorize
-from lictor.service.execute import Execute
-from lictor.service.offers import Offers
+from lictor.service.calls.authorize import Authorize
+from lictor.service.calls.execute import Execute
+from lictor.service.calls.offers import Offers
 from lictor.service.policy import PolicyInForce
-from lictor.service.tasks import Opened, Tasks
+from lictor.service.tasks.tasks import Opened, Tasks
 from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore

@@ -18,10 +18,10 @@ from lictor.model.reasons import Reason
 from lictor.model.task import Budget, Task
 from lictor.policy.compile import compile_bundle
 from lictor.ports import RecordStore
-from lictor.service.authorize import Authorize, Granted, Outcome, Refused
-from lictor.service.execute import Execute, Sent
+from lictor.service.calls.authorize import Authorize, Granted, Outcome, Refused
+from lictor.service.calls.execute import Execute, Sent
 from lictor.service.policy import PolicyInForce
-from lictor.service.tasks import Tasks
+from lictor.service.tasks.tasks import Tasks
 from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds
 from lictor.stores.keys import Keys

@@ -15,7 +15,7 @@ import pytest
 
 import warm
 from integration.peers import LICTOR, Heard, Stage, client, free_port, serving, stdio, streamable
-from lictor.service.passkey_site import people_url
+from lictor.service.people.passkey_site import people_url
 
 pytestmark = [pytest.mark.xdist_group("command line"), pytest.mark.timeout(180)]
 

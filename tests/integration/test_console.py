@@ -35,7 +35,7 @@ from integration.peers import (
     streamable,
     write_bundle,
 )
-from lictor.service.passkey_site import people_url
+from lictor.service.people.passkey_site import people_url
 
 pytestmark = [
     pytest.mark.xdist_group("console"),

@@ -29,8 +29,8 @@ from lictor.model.record import LogContradicted, decode_entry
 from lictor.records.checkpoint import Checkpoint, VerifierKey, open_checkpoint, sign_checkpoint
 from lictor.records.cosign import WitnessKey, open_witnessed
 from lictor.records.merkle import consistency_proof, leaf_hash, nodes_of
-from lictor.service.cosigning import Cosigning, Line
-from lictor.service.witness import Witness
+from lictor.service.log.cosigning import Cosigning, Line
+from lictor.service.log.witness import Witness
 from lictor.stores.clock import SystemClock
 from lictor.stores.sqlite import SqliteStore
 from lictor.stores.tiles import TileFolder

@@ -12,8 +12,8 @@ from lictor.model.approval import HoldStatus
 from lictor.model.containment import Restriction, Scope
 from lictor.model.ids import AgentId, HumanId, TaskId
 from lictor.model.task import Budget, TaskStatus
-from lictor.service.contain import Killed
-from lictor.service.revoke import Revoke
+from lictor.service.containment.contain import Killed
+from lictor.service.containment.revoke import Revoke
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -17,7 +17,7 @@ from integration.test_aws import ROLE, asked, moto, way
 from lictor.model.approval import seal_of
 from lictor.model.ids import HumanId
 from lictor.pep.mcp.gateway import Gateway
-from lictor.service.approve import Proof
+from lictor.service.people.approve import Proof
 from servers import github, postgres
 from servers.github import GitHub
 from servers.hop import Hop

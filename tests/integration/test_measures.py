@@ -22,10 +22,10 @@ from lictor.model.record import ExecutionEnded
 from lictor.pdp import tally
 from lictor.policy.compile import compile_files
 from lictor.ports import RecordStore
-from lictor.service.authorize import Granted, Refused
-from lictor.service.execute import Execute, Sent
-from lictor.service.grant import Grant
-from lictor.service.replay import Replay, ReplayStatus
+from lictor.service.calls.authorize import Granted, Refused
+from lictor.service.calls.execute import Execute, Sent
+from lictor.service.calls.grant import Grant
+from lictor.service.evidence.replay import Replay, ReplayStatus
 from lictor.stores.memory import MemoryStore
 
 FIT = LIMIT // AMOUNT

@@ -14,8 +14,8 @@ from integration.live import PORT, Live, started
 from lictor.model.approval import Hold, HoldStatus, seal_of
 from lictor.model.preview import Preview
 from lictor.policy.catalogue import pin_of
-from lictor.service.approve import Proof
-from lictor.service.requests import held_preview
+from lictor.service.calls.requests import held_preview
+from lictor.service.people.approve import Proof
 from previews_world import told
 from servers.writing import PLAN, TOOLS
 

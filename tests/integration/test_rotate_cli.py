@@ -116,7 +116,7 @@ def test_a_running_gateway_is_not_cut_off(lictor, tmp_path):
 KILLED = """
 import os, sys
 from lictor.stores import key_files
-from lictor.service import rotate
+from lictor.service.log import rotate
 where = {where!r}
 def die(*_):
     os._exit(77)

@@ -20,7 +20,7 @@ from lictor.app.shadow import Child
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, ExecutionEnded, ShadowDiffered
-from lictor.service.shadow import COUNTS_FILE, Counts, Shadow
+from lictor.service.evidence.shadow import COUNTS_FILE, Counts, Shadow
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -20,7 +20,7 @@ from lictor.model.approval import seal_of
 from lictor.model.ids import HumanId
 from lictor.model.record import DecisionMade, ExecutionEnded, HoldOpened, RequestReceived
 from lictor.records.cosign import WitnessKey
-from lictor.service.approve import Proof
+from lictor.service.people.approve import Proof
 from lictor.stores import follow
 from lictor.telemetry import attributes
 from lictor.telemetry.families import FAMILIES

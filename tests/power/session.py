@@ -16,9 +16,9 @@ from lictor.model.reasons import Reason
 from lictor.model.record import PayloadsErased, TaskClosed
 from lictor.model.task import Task
 from lictor.ports import Batch, Receipt
-from lictor.service.approve import Proof
-from lictor.service.authorize import Granted, Held
-from lictor.service.recover import recover
+from lictor.service.calls.authorize import Granted, Held
+from lictor.service.containment.recover import recover
+from lictor.service.people.approve import Proof
 from lictor.stores import journal, scribe
 from lictor.stores.ids import RandomIds
 from lictor.stores.instances import Instance, dead_instances

@@ -15,8 +15,8 @@ from crash.scene import Policy, open_store, write_bundle
 from lictor.model.errors import ConflictError, LictorError, StoreError
 from lictor.model.reasons import Reason
 from lictor.ports import Receipt
-from lictor.service.authorize import Authorize
-from lictor.service.recover import recover
+from lictor.service.calls.authorize import Authorize
+from lictor.service.containment.recover import recover
 from lictor.stores import scribe, writer
 from power.disk import available, installed
 from power.faults import MODES, Failing

@@ -12,9 +12,9 @@ from lictor.policy.observed import Observed
 from lictor.policy.rebase import rebase
 from lictor.policy.whatif import World, smallest_changes
 from lictor.policy.whatif_facts import all_changes
-from lictor.service import backtest
-from lictor.service.backtest import merged
-from lictor.service.traffic import Wanted, passed
+from lictor.service.calls.traffic import Wanted, passed
+from lictor.service.evidence import backtest
+from lictor.service.evidence.backtest import merged
 from recorded_world import POLICY, READ, STEPS, STRANGER, TrafficWorld, drive, world_bundle
 
 BUNDLE = world_bundle()

@@ -19,12 +19,12 @@ from lictor.model.task import Budget
 from lictor.policy.compile import compile_bundle, compile_files, parse_guarded
 from lictor.policy.load import load_bundle
 from lictor.ports import Batch, Receipt
-from lictor.service import prospect
-from lictor.service.opening import Open
+from lictor.service.evidence.replay import Replay, ReplayStatus
 from lictor.service.policy import PolicyInForce
-from lictor.service.prospect import OpeningRefusedError, Prospects
-from lictor.service.replay import Replay, ReplayStatus
-from lictor.service.tasks import Tasks, Wish
+from lictor.service.tasks import prospect
+from lictor.service.tasks.opening import Open
+from lictor.service.tasks.prospect import OpeningRefusedError, Prospects
+from lictor.service.tasks.tasks import Tasks, Wish
 from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore

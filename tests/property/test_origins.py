@@ -16,7 +16,7 @@ from lictor.pdp.normalise.directory import Directory
 from lictor.pdp.origins.find import values_declared, values_of_result, values_of_text
 from lictor.pdp.origins.forms import KINDS, form_of
 from lictor.ports import Batch
-from lictor.service.origins import Origins, opening_values
+from lictor.service.history.origins import Origins, opening_values
 from lictor.stores.memory import MemoryStore
 from store_samples import NOW, batch, started, task
 

@@ -13,9 +13,9 @@ from lictor.model.decision import Allow, Deny
 from lictor.model.snapshot import Snapshot
 from lictor.pdp.decide import decide
 from lictor.ports import Payload
-from lictor.service import replay as module
-from lictor.service.replay import MAX_FAULTS, Replay, Replayed, ReplayStatus, counted, merged
-from lictor.service.traffic import Wanted
+from lictor.service.calls.traffic import Wanted
+from lictor.service.evidence import replay as module
+from lictor.service.evidence.replay import MAX_FAULTS, Replay, Replayed, ReplayStatus, counted, merged
 from recorded_world import ASKED, HELD_READ, PAY, READ, STEPS, WRITE, Step, TrafficWorld, drive, world_bundle
 
 BUNDLE = world_bundle()

@@ -15,11 +15,11 @@ from msgspec import inspect
 from lictor.model.reasons import Reason
 from lictor.model.record import Record, encode_entry
 from lictor.ports import StoredEntry
-from lictor.service.reporting import tally as tallies
-from lictor.service.reporting.figures import figures_of
-from lictor.service.reporting.tally import Tally, tally
-from lictor.service.reporting.titles import TITLES
-from lictor.service.reporting.turned import group_of
+from lictor.service.evidence.reporting import tally as tallies
+from lictor.service.evidence.reporting.figures import figures_of
+from lictor.service.evidence.reporting.tally import Tally, tally
+from lictor.service.evidence.reporting.titles import TITLES
+from lictor.service.evidence.reporting.turned import group_of
 
 SINCE, UNTIL = 1_000, 9_000
 OUTCOMES = (

@@ -36,13 +36,13 @@ from lictor.model.task import Budget, Task, TaskStatus
 from lictor.pdp.decide import Pdp
 from lictor.policy.compile import compile_bundle
 from lictor.ports import Batch
-from lictor.service.authorize import Authorize, Granted, Refused
-from lictor.service.contain import Contain
-from lictor.service.execute import Execute
-from lictor.service.gate import Gate
-from lictor.service.guard import Guard
+from lictor.service.calls.authorize import Authorize, Granted, Refused
+from lictor.service.calls.execute import Execute
+from lictor.service.calls.gate import Gate
+from lictor.service.calls.guard import Guard
+from lictor.service.calls.standing import ended
+from lictor.service.containment.contain import Contain
 from lictor.service.policy import PolicyInForce
-from lictor.service.standing import ended
 from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore

@@ -30,8 +30,8 @@ SIZE = 4 * CALLS + 1
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Fewer bits for ids that were seen: a short log would spend its time on clearing them."""
-    monkeypatch.setattr("lictor.service.once._BITS", 1 << 16)
-    monkeypatch.setattr("lictor.service.once._MASK", (1 << 16) - 1)
+    monkeypatch.setattr("lictor.service.evidence.once._BITS", 1 << 16)
+    monkeypatch.setattr("lictor.service.evidence.once._MASK", (1 << 16) - 1)
 
 
 @pytest.fixture(scope="module")

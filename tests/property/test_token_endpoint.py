@@ -16,8 +16,8 @@ from lictor.protocol.oauth.details import Existing, NewTask, read_details, read_
 from lictor.protocol.oauth.errors import OAuthError
 from lictor.protocol.oauth.form import read_form
 from lictor.protocol.oauth.request import read_request
-from lictor.service.exchange import Sent
-from lictor.service.pace import Pace
+from lictor.service.calls.pace import Pace
+from lictor.service.tasks.exchange import Sent
 from token_bench import AUDIENCE, TOKEN_URL, Bench, bench
 
 NAMES = st.sampled_from(

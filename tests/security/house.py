@@ -18,12 +18,12 @@ from lictor.pep.mcp.holding import Holding
 from lictor.pep.mcp.naming import Naming
 from lictor.pep.mcp.seam import Answer, Ask, Caller, Era, Notify, Offer, Reply
 from lictor.pep.mcp.state import StateSeal
-from lictor.service.approve import Answer as Answering
-from lictor.service.authorize import Authorize
-from lictor.service.execute import Execute
-from lictor.service.offers import Offers
+from lictor.service.calls.authorize import Authorize
+from lictor.service.calls.execute import Execute
+from lictor.service.calls.offers import Offers
+from lictor.service.people.approve import Answer as Answering
 from lictor.service.policy import PolicyInForce
-from lictor.service.tasks import Tasks
+from lictor.service.tasks.tasks import Tasks
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore
 from lictor.testing.clock import ManualClock

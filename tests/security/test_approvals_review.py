@@ -41,16 +41,16 @@ from lictor.ports import Batch, StoredEntry
 from lictor.previews.parts import MAX_BYTES, Found
 from lictor.previews.settings import SqliteAuthority
 from lictor.previews.statement import inserted, plain_change
-from lictor.service.approve import Answer, Proof
-from lictor.service.authorize import Authorize, Granted, Held, Outcome, Refused
-from lictor.service.consistency import inconsistencies
-from lictor.service.contain import Contain
-from lictor.service.override import Override
+from lictor.service.calls.authorize import Authorize, Granted, Held, Outcome, Refused
+from lictor.service.calls.requests import held_preview
+from lictor.service.containment.contain import Contain
+from lictor.service.evidence.consistency import inconsistencies
+from lictor.service.evidence.replay import Replay, ReplayStatus
+from lictor.service.people.approve import Answer, Proof
+from lictor.service.people.override import Override
+from lictor.service.people.reconcile import Reconcile
 from lictor.service.policy import PolicyInForce
-from lictor.service.reconcile import Reconcile
-from lictor.service.replay import Replay, ReplayStatus
-from lictor.service.requests import held_preview
-from lictor.service.tasks import Tasks
+from lictor.service.tasks.tasks import Tasks
 from lictor.stores.memory import MemoryStore
 from lictor.testing.clock import ManualClock
 from lictor.testing.ids import SequenceIds

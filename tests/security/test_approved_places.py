@@ -4,7 +4,7 @@ import pytest
 
 import bundles
 from lictor.model.approval import HoldStatus, seal_of
-from lictor.service.approve import Proof
+from lictor.service.people.approve import Proof
 from security.house import BOB, FEATURES, House, reason
 
 WRITE = "write-file/v1.2"

@@ -27,8 +27,8 @@ from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, RequestReceived, RequestRefused, decode_entry
 from lictor.model.secret import Secret
 from lictor.pep.mcp.request import MAX_NAME_BYTES
-from lictor.service import notify
-from lictor.service.notify import Notice, Notifier
+from lictor.service.people import notify
+from lictor.service.people.notify import Notice, Notifier
 
 EVIL = "https://evil.example"
 HOSTILE = "\u202e\"'><script>alert(1)</script>{{7*7}}\x1b[2J\u200b\r\nX: y"

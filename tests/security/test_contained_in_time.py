@@ -9,8 +9,8 @@ from integration.spender import Spender
 from lictor.lifecycle import containments
 from lictor.model.containment import Restriction, Scope
 from lictor.model.reasons import Reason
-from lictor.service.authorize import Authorize, Granted, Outcome, Refused
-from lictor.service.contain import Contain
+from lictor.service.calls.authorize import Authorize, Granted, Outcome, Refused
+from lictor.service.containment.contain import Contain
 from lictor.stores.memory import MemoryStore
 
 

@@ -17,8 +17,8 @@ from lictor.model.snapshot import Snapshot
 from lictor.pdp.decide import decide
 from lictor.pep.mcp.seam import Answer, Era, Reply
 from lictor.ports import Batch, Receipt
-from lictor.service.execute import Execute, Sent
-from lictor.service.grant import Grant
+from lictor.service.calls.execute import Execute, Sent
+from lictor.service.calls.grant import Grant
 from security.house import FEATURES, House, Line, reason
 
 RULES = '[rules.orion]\nlabels = ["confidential:orion"]\ncontains = ["project orion"]\n'

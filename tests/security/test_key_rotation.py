@@ -11,7 +11,7 @@ from lictor.model.record import LogKeyChanged, decode_entry, encode_entry
 from lictor.records.checkpoint import VerifierKey
 from lictor.records.keychain import Handover, KeyChain
 from lictor.records.merkle import leaf_hash
-from lictor.service.consistency import inconsistencies
+from lictor.service.evidence.consistency import inconsistencies
 from lictor.stores.keys import LOG_KEY_FILE, signing_key
 from lictor.stores.snapshot import LogSnapshot
 from rotation_world import ORIGIN, Written, chain_of, commits, found, open_store, rotate, signer_of

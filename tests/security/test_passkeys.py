@@ -19,8 +19,8 @@ from lictor.model.approval import HoldStatus, Need, Passkey, Strength, seal_of
 from lictor.model.errors import CallerError, ConflictError
 from lictor.model.reasons import Reason
 from lictor.ports import Batch
-from lictor.service.passkey_acts import RemoveKey
-from lictor.service.passkey_site import Site
+from lictor.service.people.passkey_acts import RemoveKey
+from lictor.service.people.passkey_site import Site
 from passkey_world import BOB, CAROL, NOW, SEAL, SITE, World, challenge_of, refusal
 from store_samples import held, opened
 

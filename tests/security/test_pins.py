@@ -4,7 +4,7 @@ import pytest
 
 from lictor.model.approval import seal_of
 from lictor.pep.mcp.seam import Era
-from lictor.service.approve import Proof
+from lictor.service.people.approve import Proof
 from security.house import BOB, CHANGED, TOOLS, House, Line, reason
 
 WRITE = "write-file/v1.2"

@@ -6,8 +6,8 @@ import bundles
 from lictor.model.contract import Binding, Clause, Contract, ContractSource
 from lictor.model.ids import AgentId, HumanId
 from lictor.model.task import Budget
-from lictor.service.contract import Contracts
-from lictor.service.delegate import Delegate
+from lictor.service.tasks.contract import Contracts
+from lictor.service.tasks.delegate import Delegate
 from security.house import FEATURES, House, reason
 
 POLICY = """\

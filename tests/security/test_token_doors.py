@@ -20,8 +20,8 @@ from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import PartyRefused, Record, TaskOpened, TokenIssued, decode_entry
 from lictor.model.task import Budget, TaskStatus
-from lictor.service.pace import BURST, Pace
-from lictor.service.possession import Presented
+from lictor.service.calls.pace import BURST, Pace
+from lictor.service.tasks.possession import Presented
 from token_bench import AUDIENCE, TOKEN_URL, URL, WISH, Bench, bench
 
 

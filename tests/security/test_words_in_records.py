@@ -23,9 +23,9 @@ from lictor.model.ids import AgentId, HumanId
 from lictor.model.record import ExecutionEnded, HoldOpened, RequestReceived, encode_entry
 from lictor.model.task import Budget
 from lictor.policy.catalogue import pin_of
-from lictor.service.approve import Proof
-from lictor.service.prospect import OpeningRefusedError
-from lictor.service.tasks import Wish
+from lictor.service.people.approve import Proof
+from lictor.service.tasks.prospect import OpeningRefusedError
+from lictor.service.tasks.tasks import Wish
 
 pytestmark = pytest.mark.timeout(120)
 

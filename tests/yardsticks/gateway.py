@@ -43,7 +43,7 @@ def not_consumed() -> None:
 @mutant
 def records_later() -> None:
     from crash.mutants import RecordsLater
-    from lictor.service import authorize
+    from lictor.service.calls import authorize
 
     right = authorize.Authorize.__init__
 
@@ -56,7 +56,7 @@ def records_later() -> None:
 @mutant
 def unheld() -> None:
     from lictor.model.decision import Allow, NeedsApproval
-    from lictor.service import authorize
+    from lictor.service.calls import authorize
 
     right = authorize.decide
 
@@ -74,8 +74,8 @@ def unheld() -> None:
 def unsealed() -> None:
     from lictor.model.approval import HoldStatus
     from lictor.pep.mcp.state import StateSeal
-    from lictor.service import authorize
-    from lictor.service.requests import held_request
+    from lictor.service.calls import authorize
+    from lictor.service.calls.requests import held_request
 
     right, opened = authorize.Authorize.__call__, StateSeal._decrypt
 
@@ -122,7 +122,7 @@ def denial_forgotten() -> None:
 @mutant
 def never_late() -> None:
     from lictor.lifecycle import approvals
-    from lictor.service import authorize
+    from lictor.service.calls import authorize
 
     consume, gather = approvals.consumed, authorize.Authorize._gather
 
@@ -148,7 +148,7 @@ def deaf() -> None:
 
 @mutant
 def lost_is_done() -> None:
-    from lictor.service import execute
+    from lictor.service.calls import execute
 
     right = execute.ExecutionEnded
 
@@ -160,7 +160,7 @@ def lost_is_done() -> None:
 
 @mutant
 def uncounted() -> None:
-    from lictor.service import authorize
+    from lictor.service.calls import authorize
 
     authorize.moves_after = lambda *_: ()
 

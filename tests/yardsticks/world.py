@@ -26,7 +26,7 @@ from lictor.model.record import Record, decode_entry
 from lictor.model.task import Budget
 from lictor.pep.mcp.holding import INPUT_KEY
 from lictor.policy.catalogue import pin_of
-from lictor.service.passkey_site import people_url
+from lictor.service.people.passkey_site import people_url
 from yardsticks.sentinel import TOOLS
 
 HERE = Path(__file__).parent

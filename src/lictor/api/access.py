@@ -42,8 +42,8 @@ from lictor.model.reasons import Reason
 from lictor.model.task import TaskState
 from lictor.ports import Clock, Ids, RecordStore
 from lictor.protocol.json import read
-from lictor.service.authorize import Authorize, Held, Refused
-from lictor.service.offers import Offers
+from lictor.service.calls.authorize import Authorize, Held, Refused
+from lictor.service.calls.offers import Offers
 
 EVALUATION: Final = "/access/v1/evaluation"
 REQUEST: Final = "/access/v1/request"

@@ -22,9 +22,9 @@ from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.task import TaskState
 from lictor.protocol.jose.algs import DEFAULT_ALGS
-from lictor.service.admit import TasklessError
-from lictor.service.authorize import Authorize
-from lictor.service.possession import Presented, UnprovedError
+from lictor.service.calls.authorize import Authorize
+from lictor.service.tasks.admit import TasklessError
+from lictor.service.tasks.possession import Presented, UnprovedError
 
 PRINTABLE: Final = re.compile(r"[!-~]{1,200}", re.ASCII)
 """What comes back in a header, or is kept as a key."""
@@ -50,7 +50,7 @@ class DoorParts:
     """What it needs."""
 
     admit: Callable[[Presented], Awaitable[Callable[[], TaskState]]]
-    """`service.admit`: whose token it is."""
+    """`service.tasks.admit`: whose token it is."""
     guard: Callable[[], None]
     """Raises StoreError while this process must not act at all."""
     authorize: Authorize

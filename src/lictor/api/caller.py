@@ -12,10 +12,10 @@ from lictor.model.errors import CallerError
 from lictor.model.identity import Opener
 from lictor.model.ids import AgentId, HumanId, TaskId
 from lictor.model.reasons import Reason
-from lictor.service.applications import Applications
-from lictor.service.approve import Answer
+from lictor.service.people.approve import Answer
 from lictor.service.policy import PolicyInForce
-from lictor.service.tasks import Tasks
+from lictor.service.tasks.applications import Applications
+from lictor.service.tasks.tasks import Tasks
 
 Role = Literal["person", "application", "operator"]
 """`operator`: a person in a group that `operators` of approvers.toml names."""

@@ -19,7 +19,7 @@ from lictor.model.errors import CallerError
 from lictor.model.ids import AgentId, HumanId
 from lictor.model.reasons import Reason
 from lictor.ports import RecordStore
-from lictor.service.contain import Contain, InFlight, Killed
+from lictor.service.containment.contain import Contain, InFlight, Killed
 
 MOST_OF_ONE: Final = 100
 """Restrictions in force that one party has laid who is no operator: the room is everybody's (`lifecycle.containments`)."""

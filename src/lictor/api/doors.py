@@ -18,16 +18,16 @@ from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.policy.names import human_problem
 from lictor.ports import Clock, Ids, RecordStore
-from lictor.service.admit import Admit
-from lictor.service.applications import Applications
-from lictor.service.approve import Answer
-from lictor.service.delegate import Delegate
-from lictor.service.exchange import Exchange, Front, KeepSubject, Openers
-from lictor.service.opening import Open
+from lictor.service.people.approve import Answer
 from lictor.service.policy import PolicyInForce
-from lictor.service.possession import Proofs
-from lictor.service.tasks import Tasks
-from lictor.service.tokens import TokenKeys, Tokens
+from lictor.service.tasks.admit import Admit
+from lictor.service.tasks.applications import Applications
+from lictor.service.tasks.delegate import Delegate
+from lictor.service.tasks.exchange import Exchange, Front, KeepSubject, Openers
+from lictor.service.tasks.opening import Open
+from lictor.service.tasks.possession import Proofs
+from lictor.service.tasks.tasks import Tasks
+from lictor.service.tasks.tokens import TokenKeys, Tokens
 
 PERSON_SECRET = "las_"  # noqa: S105 - a prefix
 

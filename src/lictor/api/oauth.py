@@ -18,10 +18,10 @@ from lictor.protocol.oauth.details import TYPE
 from lictor.protocol.oauth.errors import OAuthError, refuse
 from lictor.protocol.oauth.form import MAX_BYTES, read_form
 from lictor.protocol.oauth.request import ACCESS_TOKEN, MAX_TOKEN, read_request
-from lictor.service.exchange import TASK_TOKEN, Exchange, Issued, Sent
-from lictor.service.pace import Pace
-from lictor.service.possession import Presented
-from lictor.service.tokens import Tokens
+from lictor.service.calls.pace import Pace
+from lictor.service.tasks.exchange import TASK_TOKEN, Exchange, Issued, Sent
+from lictor.service.tasks.possession import Presented
+from lictor.service.tasks.tokens import Tokens
 
 TOKEN: Final = "/oauth/token"  # noqa: S105 - a path
 REVOKE: Final = "/oauth/revoke"

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from lictor.model.contract import Contract
-from lictor.service.story import Step
+from lictor.service.evidence.story import Step
 
 MAX_TEXT: Final = 100_000
 """Characters of the text of a task."""

@@ -10,9 +10,9 @@ from lictor.model.identity import Proven
 from lictor.model.ids import AgentId, HumanId
 from lictor.model.reasons import Reason
 from lictor.protocol.jose.compact import read_jws
-from lictor.service.exchange import Exchange, Front
-from lictor.service.possession import Presented as Held
-from lictor.service.tokens import Tokens
+from lictor.service.tasks.exchange import Exchange, Front
+from lictor.service.tasks.possession import Presented as Held
+from lictor.service.tasks.tokens import Tokens
 
 
 class SignedCallers:

@@ -22,13 +22,13 @@ from lictor.model.reasons import Reason
 from lictor.model.task import Budget, Task, TaskState, TaskStatus
 from lictor.policy.contracts import contract_from
 from lictor.ports import Clock, RecordStore
-from lictor.service.contract import Contracts
-from lictor.service.delegate import Delegate
-from lictor.service.opening import Open
+from lictor.service.evidence.story import page_of
 from lictor.service.policy import PolicyInForce
-from lictor.service.prospect import OpeningRefusedError
-from lictor.service.story import page_of
-from lictor.service.tasks import Opened, Tasks, Wish
+from lictor.service.tasks.contract import Contracts
+from lictor.service.tasks.delegate import Delegate
+from lictor.service.tasks.opening import Open
+from lictor.service.tasks.prospect import OpeningRefusedError
+from lictor.service.tasks.tasks import Opened, Tasks, Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from lictor.api.web import read_body
 from lictor.model.errors import CallerError, StoreError
 from lictor.records.submission import MAX_BODY
-from lictor.service.witness import Answer, Witness
+from lictor.service.log.witness import Answer, Witness
 
 _HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 

@@ -17,14 +17,14 @@ from lictor.pep.mcp.holding import Holding
 from lictor.pep.mcp.naming import Naming
 from lictor.pep.mcp.state import StateSeal
 from lictor.ports import Files, Previewer, Watch
-from lictor.service.authorize import Authorize
-from lictor.service.execute import Execute
-from lictor.service.gate import Gate
-from lictor.service.guard import Guard
-from lictor.service.offers import Offers
-from lictor.service.outcomes import Outcomes
-from lictor.service.revoke import Revoke
-from lictor.service.unwatched import UNWATCHED
+from lictor.service.calls.authorize import Authorize
+from lictor.service.calls.execute import Execute
+from lictor.service.calls.gate import Gate
+from lictor.service.calls.guard import Guard
+from lictor.service.calls.offers import Offers
+from lictor.service.calls.outcomes import Outcomes
+from lictor.service.calls.unwatched import UNWATCHED
+from lictor.service.containment.revoke import Revoke
 from lictor.stores.clock import SystemClock, read_mark
 
 CALM_S = 0.5

@@ -9,7 +9,7 @@ from lictor.ports import Clock
 from lictor.records.cosign import WitnessKey, cosigned_with, message
 from lictor.records.note import read_note
 from lictor.records.submission import Submission
-from lictor.service.cosigning import Cosigning, Line, Post
+from lictor.service.log.cosigning import Cosigning, Line, Post
 from lictor.stores.cosigned import keep_cosigned, read_cosigned
 from lictor.stores.keys import LOG_FILE
 from lictor.stores.signer import run_signer

@@ -15,7 +15,7 @@ from lictor.identity.front import Front, open_front
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 from lictor.model.secret import Secret
-from lictor.service.exchange import KeepSubject
+from lictor.service.tasks.exchange import KeepSubject
 from lictor.stores.token_keys import TokenKeys
 
 _SHARED = ("store", "policy", "clock", "ids", "tasks", "open", "delegate", "answer", "applications")
@@ -82,7 +82,7 @@ class Entrance:
         if not wanted.issuer:
             return None
         from lictor.identity.relying import OidcRelying  # noqa: PLC0415
-        from lictor.service.login import Login  # noqa: PLC0415
+        from lictor.service.people.login import Login  # noqa: PLC0415
 
         doors, name = self.doors, wanted.client_secret_env
         if name and not os.environ.get(name):

@@ -22,20 +22,20 @@ from lictor.policy.bundle import Bundle
 from lictor.policy.compile import compile_bundle, compile_files, parse_guarded
 from lictor.policy.load import load_bundle
 from lictor.ports import Batch, Probe, RecordStore
-from lictor.service.applications import Applications
-from lictor.service.approve import Answer
-from lictor.service.contain import Contain
-from lictor.service.contract import Contracts
-from lictor.service.delegate import Delegate
-from lictor.service.erase import Erase
-from lictor.service.opening import Open
-from lictor.service.override import Override
+from lictor.service.containment.contain import Contain
+from lictor.service.containment.signals import Signals
+from lictor.service.evidence.erase import Erase
+from lictor.service.evidence.replay import Replay
+from lictor.service.people.approve import Answer
+from lictor.service.people.override import Override
+from lictor.service.people.reconcile import Reconcile
+from lictor.service.people.second_person import SecondPerson
 from lictor.service.policy import PolicyInForce
-from lictor.service.reconcile import Reconcile
-from lictor.service.replay import Replay
-from lictor.service.second_person import SecondPerson
-from lictor.service.signals import Signals
-from lictor.service.tasks import Tasks
+from lictor.service.tasks.applications import Applications
+from lictor.service.tasks.contract import Contracts
+from lictor.service.tasks.delegate import Delegate
+from lictor.service.tasks.opening import Open
+from lictor.service.tasks.tasks import Tasks
 from lictor.stores.bundle_folder import BundleFolder
 from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 from lictor.config import ServerSettings
 from lictor.model.lease import Credential
 from lictor.policy.authority import COMMAND
-from lictor.service.loan import Where
+from lictor.service.credentials.loan import Where
 
 _PORTS = {"http": 80, "https": 443}
 

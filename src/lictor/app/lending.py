@@ -26,14 +26,14 @@ from lictor.model.task import Task
 from lictor.pep.mcp.connections import Connect, Server
 from lictor.pep.mcp.seam import Ask, Notify, Upstream
 from lictor.ports import Clock, Ids, Provider, RecordStore
-from lictor.service.authorize import Authorize
-from lictor.service.broker import Broker
-from lictor.service.leaks import Leaks
-from lictor.service.managed import Managed
-from lictor.service.outcomes import Outcomes
+from lictor.service.calls.authorize import Authorize
+from lictor.service.calls.outcomes import Outcomes
+from lictor.service.credentials.broker import Broker
+from lictor.service.credentials.leaks import Leaks
+from lictor.service.credentials.managed import Managed
+from lictor.service.credentials.reap import Orphans, Reaper
+from lictor.service.credentials.subjects import Subjects
 from lictor.service.policy import PolicyInForce
-from lictor.service.reap import Orphans, Reaper
-from lictor.service.subjects import Subjects
 from lictor.stores.instances import dead_instances
 from lictor.stores.turn import Turn
 

@@ -19,9 +19,9 @@ from lictor.model.reasons import Reason
 from lictor.pep.mcp.lent import LentUpstream, Terms, clean_ask, clean_notify, clean_offer, cleaned
 from lictor.pep.mcp.seam import Ask, Cleaner, Notify, Offer, Upstream
 from lictor.ports import RecordStore
-from lictor.service.broker import Broker
-from lictor.service.leaks import Leaks
-from lictor.service.loan import CredentialRefusedError, Loan
+from lictor.service.credentials.broker import Broker
+from lictor.service.credentials.leaks import Leaks
+from lictor.service.credentials.loan import CredentialRefusedError, Loan
 
 
 class Reach(Protocol):

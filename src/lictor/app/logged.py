@@ -7,7 +7,7 @@ from lictor.api.web import Route
 from lictor.app.house import House
 from lictor.records.checkpoint import open_checkpoint
 from lictor.records.tiles import WIDTH, Tile, bundle, width_at
-from lictor.service.proofs import Gentle, Runs, cosigned_note
+from lictor.service.log.proofs import Gentle, Runs, cosigned_note
 from lictor.stores.cosigned import read_cosigned
 from lictor.stores.keys import LOG_FILE
 from lictor.stores.sqlite import SqliteStore

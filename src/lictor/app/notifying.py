@@ -3,7 +3,7 @@
 from lictor.app.house import House
 from lictor.channels.build import channel_of
 from lictor.ports import Safe
-from lictor.service.notify import Notifier
+from lictor.service.people.notify import Notifier
 
 
 def notifier_of(house: House, safe: Safe) -> Notifier:

@@ -16,7 +16,7 @@ from lictor.model.errors import OperatorError
 from lictor.model.ids import ServerName
 from lictor.model.reasons import Reason
 from lictor.ports import Watch
-from lictor.service.unwatched import UNWATCHED
+from lictor.service.calls.unwatched import UNWATCHED
 
 if TYPE_CHECKING:
     from lictor.telemetry.export import Export

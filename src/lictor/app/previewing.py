@@ -19,8 +19,8 @@ from lictor.pep.mcp.connections import Connections
 from lictor.pep.mcp.seam import Reply
 from lictor.ports import Files, Safe
 from lictor.previews.previewer import Parts, Previews
-from lictor.service.managed import Managed
-from lictor.service.offers import Offers
+from lictor.service.calls.offers import Offers
+from lictor.service.credentials.managed import Managed
 
 
 class Looking:

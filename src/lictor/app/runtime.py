@@ -30,7 +30,7 @@ from lictor.model.reasons import Reason
 from lictor.pep.mcp.connections import Connections
 from lictor.pep.mcp.naming import Naming
 from lictor.pep.mcp.seam import Upstream
-from lictor.service.recover import recover
+from lictor.service.containment.recover import recover
 from lictor.stores.instances import Instance, dead_instances
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from lictor.config import BrokerSettings
 from lictor.credentials.masterkey import CommandMaster, FileMaster, KeyringMaster, Master
 from lictor.credentials.safe import FILE, Safe, Sealed
 from lictor.model.errors import LictorError
-from lictor.service.managed import Managed
+from lictor.service.credentials.managed import Managed
 
 REFRESH_S = 2.0
 """A secret put into the safe while we run is known to everything that scrubs within this time."""

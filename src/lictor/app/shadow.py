@@ -17,8 +17,8 @@ from lictor.app.house import House
 from lictor.app.upkeep import confirmed_again
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
-from lictor.service.guard import Guard
-from lictor.service.shadow import COUNTS_FILE, EVERY_S, LONGEST_PAUSE_S, Counts, InShadow, Range, Shadow
+from lictor.service.calls.guard import Guard
+from lictor.service.evidence.shadow import COUNTS_FILE, EVERY_S, LONGEST_PAUSE_S, Counts, InShadow, Range, Shadow
 from lictor.stores.instances import try_lock
 from lictor.stores.private import FILE_MODE, replace_private
 
@@ -32,7 +32,7 @@ _COMMAND: Final = (sys.executable, "-I", "-m", "lictor.stores.shadowing")
 
 
 class Child:
-    """`service.shadow.Judge` in a process of its own, started when it is asked, and again when it has died."""
+    """`service.evidence.shadow.Judge` in a process of its own, started when it is asked, and again when it has died."""
 
     def __init__(
         self, log: Path, bundle: Path, *, patience_s: float = PATIENCE_S, command: tuple[str, ...] = _COMMAND

@@ -16,7 +16,7 @@ from lictor.channels.webhook import key_of, signed
 from lictor.model.errors import OperatorError, StoreError
 from lictor.model.reasons import Reason
 from lictor.ports import Safe
-from lictor.service.pump import Pump, Tail
+from lictor.service.log.pump import Pump, Tail
 from lictor.sinks.settings import SinkSettings
 from lictor.stores.keys import LOG_FILE
 from lictor.stores.places import FilePlace

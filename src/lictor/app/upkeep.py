@@ -15,9 +15,9 @@ from lictor.model.errors import LictorError
 from lictor.model.ids import TaskId
 from lictor.model.task import TaskStatus
 from lictor.pep.mcp.connections import Connections
-from lictor.service.erase import scrubbed
-from lictor.service.guard import Guard
-from lictor.service.retention import Retention
+from lictor.service.calls.guard import Guard
+from lictor.service.evidence.erase import scrubbed
+from lictor.service.evidence.retention import Retention
 from lictor.stores.clock import write_mark
 
 RELOAD_EVERY_S = 1.0

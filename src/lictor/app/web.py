@@ -20,9 +20,9 @@ from lictor.console.web import Console, console_app
 from lictor.identity.webauthn import WebAuthn
 from lictor.pep.mcp.downstream.http import mcp_app
 from lictor.policy.invariants import FILE as INVARIANTS
-from lictor.service.alarm import Alarm
-from lictor.service.passkey_site import site_of
-from lictor.service.passkeys import Passkeys
+from lictor.service.containment.alarm import Alarm
+from lictor.service.people.passkey_site import site_of
+from lictor.service.people.passkeys import Passkeys
 from lictor.stores.cosigned import read_cosigned
 from lictor.stores.keys import LOG_FILE
 from lictor.stores.sqlite import SqliteStore

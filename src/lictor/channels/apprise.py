@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from lictor.model.errors import UpstreamError
 from lictor.model.reasons import Reason
 from lictor.model.secret import Secret
-from lictor.service.notify import Notice
+from lictor.service.people.notify import Notice
 
 
 class Apprise:

@@ -10,7 +10,7 @@ from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 from lictor.model.secret import Secret
 from lictor.ports import Clock, Safe
-from lictor.service.notify import Channel
+from lictor.service.people.notify import Channel
 
 
 def channel_of(settings: NotifySettings, safe: Safe, clock: Clock) -> Channel:

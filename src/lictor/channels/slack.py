@@ -7,7 +7,7 @@ import msgspec
 
 from lictor.channels.post import post
 from lictor.model.secret import Secret
-from lictor.service.notify import Notice
+from lictor.service.people.notify import Notice
 
 
 def message(notice: Notice) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from lictor.channels.post import post
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
 from lictor.model.secret import Secret
-from lictor.service.notify import Notice
+from lictor.service.people.notify import Notice
 
 _PREFIX = "whsec_"
 

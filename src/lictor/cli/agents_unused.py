@@ -75,7 +75,7 @@ def surplus(
     from lictor.app import open_house
     from lictor.policy.compile import compile_bundle
     from lictor.policy.unused import unused
-    from lictor.service.entitlements import observed
+    from lictor.service.evidence.entitlements import observed
     from lictor.service.registry import DAY_MS
 
     pdp = compile_bundle(bundle)

@@ -93,7 +93,7 @@ def _passkeys(args: argparse.Namespace) -> int:
 async def _forget(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path, open_house
     from lictor.ports import Batch
-    from lictor.service.passkeys import forgotten
+    from lictor.service.people.passkeys import forgotten
 
     out = Out(as_json=args.json)
     house = await open_house(bundle_path(args.bundle))
@@ -126,7 +126,7 @@ def _somebody(house: "House") -> bool:
 
 def _voucher(house: "House") -> HumanId:
     from lictor.cli.holds import approver_secret
-    from lictor.service.passkeys import check_vouches
+    from lictor.service.people.passkeys import check_vouches
 
     voucher = house.answer.authenticate(approver_secret())
     check_vouches(house.store, voucher)

@@ -23,8 +23,8 @@ from lictor.policy.bundle import Bundle
 
 if TYPE_CHECKING:
     from lictor.cli.ranges import Work
-    from lictor.service.backtest import Group, Report, Sort
-    from lictor.service.traffic import Wanted
+    from lictor.service.calls.traffic import Wanted
+    from lictor.service.evidence.backtest import Group, Report, Sort
 
 _WORDS: Final = {"allow": "allowed", "needs_approval": "held", "deny": "denied"}
 _FAILING: Final = ("newly_allowed", "newly_held", "newly_denied", "cannot_tell")
@@ -130,7 +130,7 @@ def over_log(
     """
     from lictor.app import open_house
     from lictor.policy.compile import compile_bundle
-    from lictor.service.backtest import merged
+    from lictor.service.evidence.backtest import merged
 
     compile_bundle(new)  # what it is refused for is said here, not by a worker
     house = asyncio.run(open_house(path, load=False))
@@ -153,7 +153,7 @@ def opened(path: Path, bundles: tuple[tuple[PolicyRevision, dict[str, bytes]], .
         StoreError: the log cannot be read.
     """
     from lictor.policy.compile import compile_files
-    from lictor.service.backtest import Backtest
+    from lictor.service.evidence.backtest import Backtest
     from lictor.stores.reader import LogReader
 
     pdps = [compile_files(revision, files) for revision, files in bundles]

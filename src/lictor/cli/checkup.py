@@ -12,7 +12,7 @@ from lictor.cli.output import moment, safe
 
 if TYPE_CHECKING:
     from lictor.model.record import LogContradicted, LogEntry
-    from lictor.service.shadow import Counts, InShadow
+    from lictor.service.evidence.shadow import Counts, InShadow
 
 SHADOW_LATE: Final = 2_000
 """Entries that a bundle in shadow may be behind before it is told of: a tenth of what makes it skip."""

@@ -19,7 +19,7 @@ from lictor.cli.output import Exit, Out
 from lictor.model.approval import seal_of
 from lictor.model.errors import OperatorError, UpstreamError
 from lictor.model.reasons import Reason
-from lictor.service.approve import Proof
+from lictor.service.people.approve import Proof
 
 START_WITHIN_S = 30.0
 MOST_ASKED = 20
@@ -159,7 +159,7 @@ async def _play(out: Out, stage: _Stage) -> None:
     from lictor.model.identity import Opener
     from lictor.model.ids import AgentId, HumanId
     from lictor.model.task import Budget
-    from lictor.service.tasks import Wish
+    from lictor.service.tasks.tasks import Wish
 
     house, human = stage.house, f"os:{getpass.getuser()}"
     line = Timeline(out, house.store, stage.why)
@@ -250,7 +250,7 @@ def _frame(house: Any, hold: Any) -> None:
 async def _prove(out: Out, stage: _Stage) -> bool:
     """Verify the log and replay every decision."""
     from lictor.cli.verifying import verify_state
-    from lictor.service.replay import ReplayStatus
+    from lictor.service.evidence.replay import ReplayStatus
 
     house = stage.house
     await asyncio.sleep(0.3)
@@ -332,7 +332,7 @@ async def _errand(house: Any) -> str:
     from lictor.model.identity import Opener
     from lictor.model.ids import AgentId, HumanId
     from lictor.model.task import Budget
-    from lictor.service.tasks import Wish
+    from lictor.service.tasks.tasks import Wish
 
     human = f"os:{getpass.getuser()}"
     wish = Wish(

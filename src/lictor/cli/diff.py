@@ -17,7 +17,7 @@ from lictor.policy.bundle import Bundle
 
 if TYPE_CHECKING:
     from lictor.policy.prove.difference import Change, Difference
-    from lictor.service.backtest import Report
+    from lictor.service.evidence.backtest import Report
 
 _WORDS = {"allow": "allowed", "needs_approval": "asked for", "deny": "denied"}
 

@@ -106,7 +106,7 @@ def _recorded(path: Path, request_id: str) -> "Explanation":
     from lictor.policy.compile import compile_bundle, parse_guarded
     from lictor.policy.explain import explain
     from lictor.policy.load import load_bundle
-    from lictor.service.replay import recorded_facts
+    from lictor.service.evidence.replay import recorded_facts
 
     house = asyncio.run(open_house(path, load=False))
     try:

@@ -18,7 +18,7 @@ from lictor.model.reasons import Reason
 
 if TYPE_CHECKING:
     from lictor.protocol.events import Told
-    from lictor.service.pump import Event
+    from lictor.service.log.pump import Event
 
 FORMATS: Final = ("jsonl", "ocsf", "cloudevents", "csv", "parquet")
 _PAGE: Final = 512

@@ -18,8 +18,8 @@ from lictor.records.keychain import Handover
 from lictor.records.note import MAX_TEXT, read_note
 from lictor.records.proof import Proof, verify_proof
 from lictor.records.verify import verify_log
-from lictor.service.consistency import inconsistencies
-from lictor.service.gist import Listening, Told
+from lictor.service.evidence.consistency import inconsistencies
+from lictor.service.evidence.gist import Listening, Told
 from lictor.stores.tiles import STATEMENTS, TileCheck, TileFolder
 
 MAX_ODD = 1_000

@@ -17,7 +17,7 @@ from lictor.model.errors import CallerError
 from lictor.model.ids import HoldId
 from lictor.model.reasons import Reason
 from lictor.ports import RecordStore
-from lictor.service.approve import Proof
+from lictor.service.people.approve import Proof
 
 SECRET_VARIABLE = "LICTOR_APPROVER_SECRET"  # noqa: S105 - the name of a variable
 

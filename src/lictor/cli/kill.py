@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lictor.app import House
     from lictor.model.agent import Agent
     from lictor.model.ids import AgentId
-    from lictor.service.contain import InFlight, Killed
+    from lictor.service.containment.contain import InFlight, Killed
 
 _EXAMPLES = """\
 examples:

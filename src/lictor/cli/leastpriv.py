@@ -87,7 +87,7 @@ def _observed(out: Out, path: Path, args: argparse.Namespace, pdp: "Pdp") -> "tu
     from lictor.policy.compile import compile_files
     from lictor.policy.observed import Observed
     from lictor.policy.rebase import rebase
-    from lictor.service.traffic import Reader, passed
+    from lictor.service.calls.traffic import Reader, passed
 
     skipped: Counter[str] = Counter()
     observed = Observed(pdp)

@@ -21,7 +21,7 @@ from lictor.model.errors import CallerError, LictorError, OperatorError, StoreEr
 from lictor.model.reasons import Reason
 
 if TYPE_CHECKING:
-    from lictor.service.traffic import Wanted
+    from lictor.service.calls.traffic import Wanted
 
 _R = TypeVar("_R")
 Work = Callable[["Wanted", Callable[[int], None] | None], _R]

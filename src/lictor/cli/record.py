@@ -16,7 +16,7 @@ from lictor.model.reasons import Reason
 
 if TYPE_CHECKING:
     from lictor.policy.recorded import Fixture
-    from lictor.service.traffic import Facts, Passed
+    from lictor.service.calls.traffic import Facts, Passed
 
 _LIMIT: Final = 200
 _MAX_BYTES: Final = 4 * 1024 * 1024
@@ -73,8 +73,8 @@ def _fixtures(path: Path, args: argparse.Namespace) -> tuple[list["Fixture"], di
 
     from lictor.app import open_house
     from lictor.policy.compile import compile_files
-    from lictor.service.backtest import LATE
-    from lictor.service.traffic import Reader, passed
+    from lictor.service.calls.traffic import Reader, passed
+    from lictor.service.evidence.backtest import LATE
 
     skipped: Counter[str] = Counter()
     newest: deque[Passed] = deque(maxlen=args.limit)

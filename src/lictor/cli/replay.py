@@ -17,7 +17,7 @@ from lictor.cli.span import filters, wanted_of
 
 if TYPE_CHECKING:
     from lictor.cli.ranges import Work
-    from lictor.service.replay import ReplayReport
+    from lictor.service.evidence.replay import ReplayReport
 
 _SHOWN: Final = 20
 """Faults that people are shown; `--json` has more."""
@@ -38,7 +38,7 @@ def add(_: str, parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replay; exit 1 when any decision differs or cannot be rebuilt."""
     from lictor.app import bundle_path, open_house
-    from lictor.service.replay import merged
+    from lictor.service.evidence.replay import merged
 
     out, jobs = Out(as_json=args.json), jobs_of(args.jobs)
     house = asyncio.run(open_house(bundle_path(args.bundle), load=False))
@@ -61,8 +61,8 @@ def opened(path: Path) -> Iterator["Work[ReplayReport]"]:
         StoreError: it cannot be read.
     """
     from lictor.policy.compile import compile_files
-    from lictor.service.replay import Replay, counted
-    from lictor.service.traffic import Wanted
+    from lictor.service.calls.traffic import Wanted
+    from lictor.service.evidence.replay import Replay, counted
     from lictor.stores.reader import LogReader
 
     with LogReader(path) as log:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from lictor.config import Settings
     from lictor.policy.bundle import Bundle
     from lictor.policy.unused import Unused
-    from lictor.service.reporting.shapes import LogShown, Report
-    from lictor.service.reporting.tally import Tally
+    from lictor.service.evidence.reporting.shapes import LogShown, Report
+    from lictor.service.evidence.reporting.tally import Tally
     from lictor.stores.reader import LogReader
 
 SINCE: Final = "30d"
@@ -134,9 +134,9 @@ def _report(
         StoreError: there is no log, or an entry of it cannot be read.
     """
     from lictor import __version__
-    from lictor.service.reporting.report import report_of
-    from lictor.service.reporting.rules import rules_of
-    from lictor.service.reporting.tally import tally
+    from lictor.service.evidence.reporting.report import report_of
+    from lictor.service.evidence.reporting.rules import rules_of
+    from lictor.service.evidence.reporting.tally import tally
     from lictor.stores.reader import LogReader
 
     if not (state / "log.db").exists():
@@ -200,9 +200,9 @@ def _surplus(
     """What agents may do and did not in the period, and how many days of it the log covers."""
     from lictor.policy.compile import compile_bundle
     from lictor.policy.unused import unused
-    from lictor.service.entitlements import used
-    from lictor.service.reporting.tally import DAY_MS
-    from lictor.service.traffic import Wanted, passed
+    from lictor.service.calls.traffic import Wanted, passed
+    from lictor.service.evidence.entitlements import used
+    from lictor.service.evidence.reporting.tally import DAY_MS
 
     if bundle is None:
         return None, 0
@@ -217,7 +217,7 @@ def _surplus(
 
 def _replayed(out: Out, store: "LogReader") -> dict[str, int]:
     from lictor.policy.compile import compile_files
-    from lictor.service.replay import Replay, ReplayStatus
+    from lictor.service.evidence.replay import Replay, ReplayStatus
 
     counts = {status.value: 0 for status in ReplayStatus}
     with Progress(sys.stderr, "replaying", store.size(), quiet=out.as_json) as bar:
@@ -229,7 +229,7 @@ def _replayed(out: Out, store: "LogReader") -> dict[str, int]:
 def _log(
     path: Path, size: int, origin: str, checked: Mapping[str, Any] | None, replayed: dict[str, int] | None
 ) -> "LogShown":
-    from lictor.service.reporting.shapes import LogShown, Witnessed
+    from lictor.service.evidence.reporting.shapes import LogShown, Witnessed
     from lictor.stores.snapshot import LogSnapshot
 
     with LogSnapshot(path) as snapshot:

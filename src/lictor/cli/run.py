@@ -47,7 +47,7 @@ async def _run(args: argparse.Namespace, command: list[str]) -> int:
     from lictor.model.ids import HumanId, ServerName
     from lictor.model.task import Budget
     from lictor.pep.mcp.downstream.stdio import serve_stdio
-    from lictor.service.tasks import Wish
+    from lictor.service.tasks.tasks import Wish
 
     house = await open_house(bundle_path(args.bundle))
     name = ServerName(args.server)

@@ -17,9 +17,9 @@ from lictor.model.reasons import Reason
 if TYPE_CHECKING:
     from lictor.model.ids import PolicyRevision
     from lictor.model.record import ShadowDiffered
-    from lictor.service.backtest import Report, Sort
-    from lictor.service.shadow import Counts
-    from lictor.service.traffic import Wanted
+    from lictor.service.calls.traffic import Wanted
+    from lictor.service.evidence.backtest import Report, Sort
+    from lictor.service.evidence.shadow import Counts
     from lictor.stores.reader import LogReader
 
 _TAG: Final = b'"type":"signal.shadow_differed"'
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _read(log: "LogReader", wanted: "Wanted", revision: str, *, quiet: bool) -> _Found:
     """The differences of one revision, by sort. What has no record of its own is counted with the next of its sort."""
-    from lictor.service.backtest import Tally
+    from lictor.service.evidence.backtest import Tally
 
     tallies: dict[PolicyRevision, Tally] = {}
     newest: PolicyRevision | None = None
@@ -114,7 +114,7 @@ def _differed(seq: int, data: bytes, wanted: "Wanted") -> "ShadowDiffered | None
 
 
 def _sort(record: "ShadowDiffered") -> "Sort":
-    from lictor.service.backtest import NEW, Sort
+    from lictor.service.evidence.backtest import NEW, Sort
 
     return Sort(
         kind=NEW[record.outcome],

@@ -13,7 +13,7 @@ from lictor.model.ids import AgentId, TaskId
 from lictor.model.reasons import Reason
 
 if TYPE_CHECKING:
-    from lictor.service.traffic import Wanted
+    from lictor.service.calls.traffic import Wanted
 
 _AGO: Final = re.compile(r"([0-9]{1,6})([smhdw])", re.ASCII)
 _UNIT_MS: Final = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
@@ -33,7 +33,7 @@ def wanted_of(args: argparse.Namespace, start: int = 0, stop: int | None = None)
     Raises:
         CallerError: `--since` is no moment.
     """
-    from lictor.service.traffic import Wanted
+    from lictor.service.calls.traffic import Wanted
 
     return Wanted(
         since_ms=moment_of(args.since) if args.since else 0,

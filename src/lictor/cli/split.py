@@ -1,4 +1,5 @@
-"""Verify a log in stretches, on as many cores as there are: only whether all is well (`records.stretch`, `service.gist`).
+"""Verify a log in stretches, on as many cores as there are: only whether all is well (`records.stretch`,
+`service.evidence.gist`).
 
 Each process has a view of its own; a stretch is read once, for its tree and for what its records mean. What of the result is not
 a clear yes is looked at again by the verifiers that read in order, so findings never depend on processes.
@@ -23,7 +24,7 @@ from lictor.ports import StoredEntry
 from lictor.records.checkpoint import Checkpoint, LogKeys
 from lictor.records.merkle import Frontier
 from lictor.records.stretch import Claims, DoubtError, Growing, Joining, Signed, said_of, signed_heads
-from lictor.service.gist import Gist, Listening, Reading, Told
+from lictor.service.evidence.gist import Gist, Listening, Reading, Told
 from lictor.stores.ranged import RangedSnapshot
 
 WIDTHS: Final = (1 << 13, 1 << 16)

@@ -127,7 +127,7 @@ def _asked(args: argparse.Namespace) -> dict[str, Any]:
 async def _open(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path, open_house
     from lictor.model.identity import Opener
-    from lictor.service.tasks import Wish
+    from lictor.service.tasks.tasks import Wish
 
     out = Out(as_json=args.json)
     operator = f"os:{getpass.getuser()}"

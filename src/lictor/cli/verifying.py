@@ -14,7 +14,7 @@ from lictor.records.checkpoint import Checkpoint, LogKeys, VerifierKey, open_che
 from lictor.records.findings import FindingKind
 from lictor.records.keychain import KeyChain
 from lictor.records.verify import Report, verify_log
-from lictor.service.consistency import Inconsistency, inconsistencies
+from lictor.service.evidence.consistency import Inconsistency, inconsistencies
 from lictor.stores.backup import seal_of
 from lictor.stores.keys import ANCHOR_FILE, LOG_FILE, Keys
 from lictor.stores.ranged import RangedSnapshot

@@ -92,7 +92,7 @@ async def _run(folder: "WitnessFolder", host: str, port: int) -> int:
 
     from lictor.api.witness import witness_app
     from lictor.app.notices import warn
-    from lictor.service.witness import Witness
+    from lictor.service.log.witness import Witness
     from lictor.stores.clock import SystemClock
 
     witness = Witness(folder.name, folder.signer, folder.logs, folder, SystemClock())

@@ -19,10 +19,10 @@ from lictor.model.errors import CallerError, LictorError, StoreError
 from lictor.model.ids import HumanId
 from lictor.model.reasons import Reason
 from lictor.pdp.roles import Role
-from lictor.service.approve import secret_digest
-from lictor.service.passkey_acts import Act, AddKey, EnrolPerson, ForgetKeys, RemoveKey
-from lictor.service.passkeys import MAX_KEYS, Passkeys
-from lictor.service.presence import BY_PASSKEY, BY_SECRET
+from lictor.service.people.approve import secret_digest
+from lictor.service.people.passkey_acts import Act, AddKey, EnrolPerson, ForgetKeys, RemoveKey
+from lictor.service.people.passkeys import MAX_KEYS, Passkeys
+from lictor.service.people.presence import BY_PASSKEY, BY_SECRET
 
 FORM_COOKIE: Final = "lictor_form"
 MAX_ANSWER: Final = 20

@@ -26,8 +26,8 @@ from lictor.console.story_view import budgets_of, laid_on_task
 from lictor.model.containment import Scope
 from lictor.model.ids import AgentId
 from lictor.model.task import TaskState
-from lictor.service.examined import Kept
-from lictor.service.registered import laid_on
+from lictor.service.calls.registered import laid_on
+from lictor.service.evidence.examined import Kept
 from lictor.service.registry import state_of
 
 NAV: Final = "agents"

@@ -18,7 +18,7 @@ from lictor.pdp.decide import Pdp
 from lictor.policy.bundle import Bundle
 from lictor.policy.unused import Unused, Usage, unused
 from lictor.ports import RecordStore
-from lictor.service.decisions import Made
+from lictor.service.evidence.decisions import Made
 from lictor.service.registry import Standing, State, state_of, within_reach
 
 MAX_DID: Final = 30

@@ -19,7 +19,7 @@ from lictor.model.action import action_words
 from lictor.model.approval import Allowance, Hold, HoldStatus
 from lictor.model.ids import AllowanceId, ExecutionId, HumanId
 from lictor.model.record import ExecutionStarted
-from lictor.service.decisions import Decisions
+from lictor.service.evidence.decisions import Decisions
 
 PER_PAGE: Final = 50
 MOST_UNKNOWN: Final = 50

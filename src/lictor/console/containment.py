@@ -30,7 +30,7 @@ from lictor.model.record import (
     ToolQuarantined,
 )
 from lictor.protocol.display import render
-from lictor.service.contain import Contain, InFlight, Killed
+from lictor.service.containment.contain import Contain, InFlight, Killed
 
 NAV: Final = "containment"
 MAX_TARGET: Final = 300

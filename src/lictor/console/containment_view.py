@@ -1,6 +1,6 @@
 """What is restricted, what runs, and what a restriction would reach, as data for pages. Only reads; refuses to know HTTP.
 
-What is found here informs people. What is stopped is decided by `service.contain` and by every gateway for itself.
+What is found here informs people. What is stopped is decided by `service.containment.contain` and by every gateway for itself.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from lictor.model.record import ExecutionStarted, RequestReceived
 from lictor.model.task import TaskState, TaskStatus
 from lictor.pdp.decide import Pdp
 from lictor.ports import RecordStore
-from lictor.service.standing import through_of
+from lictor.service.calls.standing import through_of
 
 SHOWN: Final = 50
 """Rows of one table; the number above it counts all."""

@@ -13,7 +13,7 @@ from lictor.console.decisions_told import ingredients, tell
 from lictor.console.decisions_view import ANSWERS, REASONS, WITHIN, index_of, line_of, query_of
 from lictor.console.rooms import OpenRow, Role, Rooms, Row, Visit
 from lictor.model.ids import RequestId
-from lictor.service.examined import Kept
+from lictor.service.evidence.examined import Kept
 
 NAV: Final = "decisions"
 PAGE: Final = 50

@@ -19,10 +19,10 @@ from lictor.model.snapshot import Snapshot
 from lictor.pdp.decide import Pdp, facts_of
 from lictor.policy.explain import Explanation, PolicyNote, shown
 from lictor.ports import RecordStore
-from lictor.service.decisions import Made
-from lictor.service.examined import Kept, Sealed
-from lictor.service.examined import sealed_facts as opened
-from lictor.service.override import OVERRIDABLE
+from lictor.service.evidence.decisions import Made
+from lictor.service.evidence.examined import Kept, Sealed
+from lictor.service.evidence.examined import sealed_facts as opened
+from lictor.service.people.override import OVERRIDABLE
 
 MAX_FACTS: Final = 100
 MAX_POLICIES: Final = 100

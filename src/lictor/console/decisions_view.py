@@ -15,7 +15,7 @@ from lictor.console.rooms import Rooms, Visit
 from lictor.model.ids import HoldId
 from lictor.model.reasons import Reason
 from lictor.ports import RecordStore
-from lictor.service.decisions import REFUSED, Decisions, Made, Sought
+from lictor.service.evidence.decisions import REFUSED, Decisions, Made, Sought
 
 ANSWERS: Final = {
     "allow": "allowed",

@@ -12,7 +12,7 @@ from typing import Final
 
 from lictor.console.hues import hue, telling
 from lictor.protocol.display import render
-from lictor.service.flows import Edge, Flow, Node, NodeKind, Seen
+from lictor.service.evidence.flows import Edge, Flow, Node, NodeKind, Seen
 
 MAX_BOXES: Final = 40
 MAX_LINES: Final = 80

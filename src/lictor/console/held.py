@@ -28,7 +28,7 @@ from lictor.pdp.normalise.money import decimal_of, digits_of
 from lictor.ports import RecordStore
 from lictor.protocol.display import render
 from lictor.protocol.display_hosts import host_display
-from lictor.service.requests import held_preview, held_request, held_snapshot
+from lictor.service.calls.requests import held_preview, held_request, held_snapshot
 
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$-]*", re.ASCII)
 MAX_ARGUMENTS: Final = 500

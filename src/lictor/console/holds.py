@@ -1,6 +1,6 @@
 """The approvals room: what waits for people, one hold in full, related ones together, and their answers.
 
-Nothing is decided here: answers go to `service.approve`, each with the seal of what was shown. Refuses to know policy.
+Nothing is decided here: answers go to `service.people.approve`, each with the seal of what was shown. Refuses to know policy.
 """
 
 from dataclasses import replace
@@ -20,8 +20,8 @@ from lictor.model.approval import Hold, HoldStatus, Strength, Terms, seal_ahead,
 from lictor.model.errors import CallerError, LictorError
 from lictor.model.ids import HoldId, SealDigest
 from lictor.model.reasons import Reason
-from lictor.service.approve import Proof
-from lictor.service.passkeys import Passkeys
+from lictor.service.people.approve import Proof
+from lictor.service.people.passkeys import Passkeys
 
 MOST_TOGETHER: Final = 20
 """Holds on one page: more than that nobody reads."""

@@ -18,7 +18,7 @@ from lictor.console.rooms import Rooms, Row, Visit
 from lictor.model.errors import LictorError
 from lictor.ports import StoredEntry
 from lictor.records.checkpoint import LogKeys, open_checkpoint
-from lictor.service.proofs import OpenLog, Proved, Runs, cosigned_note
+from lictor.service.log.proofs import OpenLog, Proved, Runs, cosigned_note
 
 NAV: Final = "records"
 MAX_CHECKPOINTS: Final = 50

@@ -16,8 +16,8 @@ from lictor.ports import Clock, StoredEntry
 from lictor.records.checkpoint import Checkpoint, LogKeys, open_checkpoint
 from lictor.records.keychain import KeyChain
 from lictor.records.verify import verify_log
-from lictor.service.consistency import inconsistencies
-from lictor.service.proofs import LogView, OpenLog
+from lictor.service.evidence.consistency import inconsistencies
+from lictor.service.log.proofs import LogView, OpenLog
 
 MAX_SHOWN: Final = 100
 """Findings told; a log that is wrong everywhere is told apart from a good one by the first."""

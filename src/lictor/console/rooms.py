@@ -24,17 +24,17 @@ from lictor.pdp.decide import Pdp
 from lictor.pdp.roles import Role
 from lictor.ports import Clock, Ids, RecordStore
 from lictor.records.checkpoint import LogKeys
-from lictor.service.approve import Answer
-from lictor.service.contain import Contain
-from lictor.service.login import Login
-from lictor.service.offers import Offers
-from lictor.service.override import Override
-from lictor.service.passkeys import Passkeys
+from lictor.service.calls.offers import Offers
+from lictor.service.containment.contain import Contain
+from lictor.service.evidence.shadow import InShadow
+from lictor.service.log.proofs import OpenLog
+from lictor.service.people.approve import Answer
+from lictor.service.people.login import Login
+from lictor.service.people.override import Override
+from lictor.service.people.passkeys import Passkeys
+from lictor.service.people.presence import Presence
+from lictor.service.people.reconcile import Reconcile
 from lictor.service.policy import PolicyInForce
-from lictor.service.presence import Presence
-from lictor.service.proofs import OpenLog
-from lictor.service.reconcile import Reconcile
-from lictor.service.shadow import InShadow
 
 COOKIE: Final = "lictor_signin"
 """With https it has the `__Host-` prefix: no other host of the domain can plant a session of its own."""
@@ -85,7 +85,7 @@ class Console:
     contain: Contain | None = None
     """Lays and lifts restrictions; None: the console cannot."""
     health: Callable[[], str] = field(default=lambda: "")
-    """Why nothing may run now (`service.guard.Guard.fault`); empty: it may."""
+    """Why nothing may run now (`service.calls.guard.Guard.fault`); empty: it may."""
     limits: Limits = field(default_factory=Limits)
     open_log: OpenLog | None = None
     """A view of the log for another thread; None: proofs are not made and nothing is verified."""

@@ -28,10 +28,10 @@ from lictor.model.ids import ExecutionId, PolicyRevision, TaskId
 from lictor.model.record import DecisionMade, RequestReceived
 from lictor.model.task import TaskState
 from lictor.pdp.decide import Pdp
-from lictor.service.decisions import Made, Sought
-from lictor.service.examined import MAX_BUNDLES, Kept, sealed_facts
-from lictor.service.flows import Asked, flow_of
-from lictor.service.story import page_of
+from lictor.service.evidence.decisions import Made, Sought
+from lictor.service.evidence.examined import MAX_BUNDLES, Kept, sealed_facts
+from lictor.service.evidence.flows import Asked, flow_of
+from lictor.service.evidence.story import page_of
 
 NAV: Final = "tasks"
 LISTED: Final = 50

@@ -15,8 +15,8 @@ from lictor.model.ids import ExecutionId
 from lictor.model.task import TaskState, TaskStatus
 from lictor.policy.contracts import explain
 from lictor.ports import RecordStore
-from lictor.service.registered import laid_on
-from lictor.service.story import Step
+from lictor.service.calls.registered import laid_on
+from lictor.service.evidence.story import Step
 
 STATES: Final = {"open": "open", "expired": "expired", "closed": "closed"}
 MAX_TREE: Final = 200

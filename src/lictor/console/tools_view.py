@@ -15,7 +15,7 @@ from lictor.model.action import ActionKind
 from lictor.model.catalog import CatalogEntry
 from lictor.model.ids import DefinitionDigest, ServerName
 from lictor.pdp.decide import PINNED_KINDS, Offering, Pdp
-from lictor.service.offers import Changed
+from lictor.service.calls.offers import Changed
 
 KINDS: Final = (ActionKind.TOOL, ActionKind.PROMPT, ActionKind.RESOURCE, ActionKind.FEATURE)
 """What servers offer, in reading order; tasks and credentials are ours."""
@@ -26,7 +26,7 @@ Key = tuple[ActionKind, ServerName, str]
 
 
 class Live(Protocol):
-    """What servers said last (`service.offers.Offers`)."""
+    """What servers said last (`service.calls.offers.Offers`)."""
 
     def known(self, kind: ActionKind, server: ServerName) -> bool:
         """Whether the list was learned."""

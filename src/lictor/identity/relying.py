@@ -1,4 +1,4 @@
-"""The issuer people sign in with (`service.login.Relying`): its discovery document, its token endpoint, its ID tokens.
+"""The issuer people sign in with (`service.people.login.Relying`): its discovery document, its token endpoint, its ID tokens.
 
 The same limits as for keys: https or loopback, bounded, no redirect, no proxy of the environment. Refuses to know browsers.
 """
@@ -20,7 +20,7 @@ from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.secret import Secret
 from lictor.protocol.json import read
-from lictor.service.login import Endpoints, check_endpoint
+from lictor.service.people.login import Endpoints, check_endpoint
 
 KEEP_S: Final = 300.0
 RETRY_S: Final = 5.0

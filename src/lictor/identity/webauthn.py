@@ -1,4 +1,5 @@
-"""A browser's answer of a passkey, checked (`service.passkeys.Ceremony`): the one module that knows the `webauthn` library.
+"""A browser's answer of a passkey, checked (`service.people.passkeys.Ceremony`): the one module that knows the `webauthn`
+library.
 
 Every check of W3C WebAuthn level 3, sections 7.1 and 7.2, that has a reason code of its own is made here first; the library then
 checks all of them again, and the signature. It is loaded at the first answer. Refuses to know whose a passkey is and what its
@@ -15,8 +16,8 @@ from lictor.model.approval import Passkey
 from lictor.model.errors import CallerError
 from lictor.model.reasons import Reason
 from lictor.protocol.jose.base64url import decode, encode
-from lictor.service.passkey_site import Site
-from lictor.service.passkeys import ALGORITHMS, Created
+from lictor.service.people.passkey_site import Site
+from lictor.service.people.passkeys import ALGORITHMS, Created
 
 if TYPE_CHECKING:
     from webauthn.helpers.structs import AuthenticatorData
@@ -67,13 +68,13 @@ class WebAuthn:
         self._site = site
 
     def claimed(self, assertion: str) -> str:
-        """See `service.passkeys.Ceremony`."""
+        """See `service.people.passkeys.Ceremony`."""
         credential = _credential(assertion)
         _bytes(credential.id, MAX_ID)
         return credential.id
 
     def asserted(self, assertion: str, challenge: bytes, passkey: Passkey) -> int:
-        """See `service.passkeys.Ceremony`."""
+        """See `service.people.passkeys.Ceremony`."""
         credential = _credential(assertion)
         answer = credential.response
         if credential.id != passkey.id:
@@ -99,7 +100,7 @@ class WebAuthn:
         return uses
 
     def created(self, credential: str, challenge: bytes) -> Created:
-        """See `service.passkeys.Ceremony`."""
+        """See `service.people.passkeys.Ceremony`."""
         made = _credential(credential)
         client, attestation = _bytes(made.response.client), _bytes(made.response.attestation)
         self._check_client(client, "webauthn.create", challenge)

@@ -1,7 +1,7 @@
 """What agents may do and never did: each permit, the things it reaches for an agent, and the part of them that was never used.
 
 A permit counts as reaching what its scope meets, whatever its conditions: what is listed here *may* be permitted, and was not
-needed. Each comes with the smallest change that takes it away. Refuses to know the log (`service.entitlements` counts).
+needed. Each comes with the smallest change that takes it away. Refuses to know the log (`service.evidence.entitlements` counts).
 """
 
 from collections.abc import Iterable, Mapping

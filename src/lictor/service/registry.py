@@ -26,10 +26,10 @@ from lictor.model.task import TaskState, TaskStatus
 from lictor.pdp.decide import Offering, Pdp
 from lictor.policy.registry_edit import entry_digest
 from lictor.ports import Batch, Clock, RecordStore, StoredEntry
-from lictor.service.contain import Contain
-from lictor.service.registered import laid_on
-from lictor.service.tasks import Tasks
-from lictor.service.traffic import Wanted, passed
+from lictor.service.calls.registered import laid_on
+from lictor.service.calls.traffic import Wanted, passed
+from lictor.service.containment.contain import Contain
+from lictor.service.tasks.tasks import Tasks
 
 DAY_MS: Final = 86_400_000
 _MARGIN_MS: Final = 3_600_000

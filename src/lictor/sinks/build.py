@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lictor.service.pump import Sink
+from lictor.service.log.pump import Sink
 from lictor.sinks.file import FileSink
 from lictor.sinks.settings import SinkSettings
 from lictor.sinks.syslog import SyslogSink

@@ -8,7 +8,7 @@ import msgspec
 from lictor.protocol.cloudevents import cloudevent
 from lictor.protocol.events import Told, ascii_json
 from lictor.protocol.ocsf import ocsf_event
-from lictor.service.pump import Event
+from lictor.service.log.pump import Event
 
 INFORMATIONAL: Final = 6
 NOTICE: Final = 5

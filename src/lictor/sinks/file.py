@@ -14,7 +14,7 @@ from typing import Final
 
 from lictor.model.errors import OperatorError
 from lictor.model.reasons import Reason
-from lictor.service.pump import Event
+from lictor.service.log.pump import Event
 
 FILE_MODE: Final = 0o600
 _SHARED: Final = 0o640
@@ -29,7 +29,7 @@ _FLAGS: Final = (
 
 
 class FileSink:
-    """`lictor.service.pump.Sink`. One writer; the pump's lock sees to that."""
+    """`lictor.service.log.pump.Sink`. One writer; the pump's lock sees to that."""
 
     def __init__(self, path: Path, *, rotate_bytes: int, rotate_keep: int) -> None:
         """Nothing is opened before the first line."""

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from lictor.model.errors import UpstreamError
 from lictor.model.reasons import Reason
 from lictor.protocol.cloudevents import moment
-from lictor.service.pump import Event
+from lictor.service.log.pump import Event
 
 DEADLINE_S: Final = 10.0
 AUDIT: Final = 13
@@ -38,7 +38,7 @@ def framed(event: Event, host: str) -> bytes:
 
 
 class SyslogSink:
-    """`lictor.service.pump.Sink`. One connection, opened anew after every failure."""
+    """`lictor.service.log.pump.Sink`. One connection, opened anew after every failure."""
 
     def __init__(self, address: str, ca_file: str = "") -> None:
         """Of a receiver at `tls://host:port` or `tcp://host:port`."""

@@ -6,7 +6,7 @@ How a POST is made and signed is handed in, so that there is one way for all of 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from lictor.service.pump import Event
+from lictor.service.log.pump import Event
 
 Post = Callable[[str, bytes, Mapping[str, str]], None]
 """URL, body, headers; returns on 2xx, raises `UpstreamError`; bounded in time as a whole."""
@@ -21,7 +21,7 @@ _TYPES: Final = {
 
 
 class WebhookSink:
-    """`lictor.service.pump.Sink`."""
+    """`lictor.service.log.pump.Sink`."""
 
     def __init__(self, name: str, url: str, form: str, *, post: Post, sign: Sign) -> None:
         """Of a sink by its name, with the name of its format."""

@@ -2,8 +2,9 @@
 
 The backup is a copy of the log's SQLite file as one moment had it, with the files that the log is worthless without in a table
 beside. It carries the seal from its first byte, so that also a copy of the backup itself, put in the log's place by hand, opens
-for nobody before an operator raises the epoch (`service.epoch`). Left out on purpose: what makes old authority usable again (the
-keys of task tokens and of request state: fresh ones are made), and the safe's master key, which belongs apart from what it opens.
+for nobody before an operator raises the epoch (`service.log.epoch`). Left out on purpose: what makes old authority usable
+again (the keys of task tokens and of request state: fresh ones are made), and the safe's master key, which belongs apart from
+what it opens.
 
 Refuses to know what records mean, and where the log's owner keeps the backup.
 """

@@ -12,7 +12,7 @@ import msgspec
 
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
-from lictor.service.pump import Place
+from lictor.service.log.pump import Place
 from lictor.stores.instances import try_lock
 from lictor.stores.private import FILE_MODE, check_private, private_folder, replace_private
 
@@ -21,7 +21,7 @@ _MAX: Final = 4_096
 
 
 class FilePlace:
-    """`lictor.service.pump.Keeper` of one sink."""
+    """`lictor.service.log.pump.Keeper` of one sink."""
 
     def __init__(self, state: Path, name: str) -> None:
         """Of a sink by its name, which is a part of a file's name (`sinks.settings` sees to that).

@@ -1,7 +1,8 @@
 """The process in which a bundle runs in shadow: it reads the log and the bundle's folder, and can write neither.
 
-A line with an entry's number comes in; the log's size and what the part from there on shows (`service.shadow.Range`) go out, a
-line each. It ends with its standard input. Whatever it meets that is no refusal ends it, and the gateway starts another.
+A line with an entry's number comes in; the log's size and what the part from there on shows (`service.evidence.shadow.Range`)
+go out, a line each. It ends with its standard input. Whatever it meets that is no refusal ends it, and the gateway starts
+another.
 """
 
 import contextlib
@@ -15,8 +16,8 @@ import msgspec
 from lictor.model.errors import OperatorError
 from lictor.model.ids import PolicyRevision
 from lictor.policy.compile import compile_bundle, compile_files
-from lictor.service.backtest import Backtest
-from lictor.service.shadow import Range, range_of
+from lictor.service.evidence.backtest import Backtest
+from lictor.service.evidence.shadow import Range, range_of
 from lictor.stores.bundle_folder import BundleFolder
 from lictor.stores.reader import LogReader
 

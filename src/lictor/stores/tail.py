@@ -20,7 +20,7 @@ _PAGE: Final = "SELECT seq, data, leaf FROM entries WHERE seq >= ? ORDER BY seq 
 
 
 class LogTail:
-    """`lictor.service.pump.Tail` of a SQLite log, over a connection of its own."""
+    """`lictor.service.log.pump.Tail` of a SQLite log, over a connection of its own."""
 
     def __init__(self, path: Path) -> None:
         """Open it.
@@ -53,7 +53,7 @@ class LogTail:
 
 
 class StoreTail:
-    """`lictor.service.pump.Tail` of a store that is no file: for tests, and for whoever is alone with it."""
+    """`lictor.service.log.pump.Tail` of a store that is no file: for tests, and for whoever is alone with it."""
 
     def __init__(self, store: RecordStore) -> None:
         self._store = store

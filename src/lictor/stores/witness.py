@@ -48,7 +48,7 @@ class WitnessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class WitnessFolder:
-    """The folder of one witness, held by one process (`Kept` of `service.witness`)."""
+    """The folder of one witness, held by one process (`Kept` of `service.log.witness`)."""
 
     def __init__(
         self, path: Path, name: str, signer: Ed25519PrivateKey, logs: dict[str, tuple[VerifierKey, ...]]

@@ -11,7 +11,7 @@ from lictor.model.decision import Decision
 from lictor.model.ids import DecisionId
 from lictor.model.task import Task
 from lictor.ports import Watched
-from lictor.service.unwatched import UNWATCHED
+from lictor.service.calls.unwatched import UNWATCHED
 from lictor.telemetry.families import OTHER
 from lictor.telemetry.figures import Figures, Times
 

@@ -16,7 +16,7 @@ from adversarial.world import HOST, encode, public
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
 from lictor.model.ids import HoldId, RequestId, ServerName
 from lictor.model.reasons import Reason
-from lictor.service.authorize import Refused
+from lictor.service.calls.authorize import Refused
 
 ROUNDS = int(os.environ.get("LICTOR_ROUNDS", "6"))
 """Rounds of a race. A change runs few, a release many; the number is reported with the result."""

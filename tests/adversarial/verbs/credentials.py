@@ -21,8 +21,8 @@ from lictor.model.record import LeaseKept, RequestRefused, SignalObserved
 from lictor.model.secret import Secret
 from lictor.ports import Issued, LeaseAsk
 from lictor.protocol.scrub import forms
-from lictor.service import reap
-from lictor.service.loan import CredentialRefusedError, Where
+from lictor.service.credentials import reap
+from lictor.service.credentials.loan import CredentialRefusedError, Where
 
 Match = re.Match[str]
 LENT = ("bank", "github", "mail")

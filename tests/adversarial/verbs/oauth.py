@@ -31,7 +31,7 @@ from lictor.model.reasons import Reason
 from lictor.protocol.jose.base64url import decode
 from lictor.protocol.jose.base64url import encode as b64
 from lictor.protocol.oauth.request import ACCESS_TOKEN, EXCHANGE
-from lictor.service.login import check_endpoint
+from lictor.service.people.login import check_endpoint
 from lictor.testing.issuer.app import issuer_app
 from lictor.testing.issuer.state import Client
 from servers.scripted_http import scripted

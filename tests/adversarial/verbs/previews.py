@@ -9,7 +9,7 @@ from adversarial.run import Run, precondition, verb
 from lictor.model.ids import HoldId
 from lictor.model.preview import Preview
 from lictor.model.reasons import Reason
-from lictor.service.requests import held_preview
+from lictor.service.calls.requests import held_preview
 
 LINK = "/srv/ws/link"
 DENIED = "/srv/ws/.agent/"

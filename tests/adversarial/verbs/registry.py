@@ -28,7 +28,7 @@ from lictor.model.task import Budget
 from lictor.pdp.proof import whose
 from lictor.policy.registry_edit import NewAgent, add_agent, retire_agent
 from lictor.service.registry import Registry
-from lictor.service.tasks import Wish
+from lictor.service.tasks.tasks import Wish
 from lictor.stores import private
 
 Match = re.Match[str]

@@ -15,7 +15,7 @@ from lictor.model.approval import HoldStatus
 from lictor.model.containment import Scope
 from lictor.model.reasons import Reason
 from lictor.model.record import ContainmentLaid, ExecutionEnded
-from lictor.service.contain import Killed
+from lictor.service.containment.contain import Killed
 
 Match = re.Match[str]
 BOUND_S = 2.0

@@ -27,7 +27,7 @@ from lictor.model.record import RequestReceived
 from lictor.protocol.events import Joins, Told
 from lictor.protocol.headers import encode_value
 from lictor.protocol.sheet import COLUMNS, cells_of
-from lictor.service.pump import Event
+from lictor.service.log.pump import Event
 from lictor.sinks.encode import FORMATS, encoder
 from lictor.sinks.file import FileSink
 from lictor.sinks.settings import SinkSettings

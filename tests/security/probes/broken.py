@@ -16,7 +16,7 @@ from lictor.identity.issuers import Issuer
 from lictor.model.limits import Limits
 from lictor.pep.mcp import definitions
 from lictor.pep.mcp.downstream import http as door
-from lictor.service.second_person import SecondPerson
+from lictor.service.people.second_person import SecondPerson
 
 Break = Callable[[], AbstractContextManager[Any]]
 _LOAD, _GUARD, _HOLDING = config.load_settings, calls.Guard, calls.Holding

@@ -8,7 +8,7 @@ from adversarial.wire import ask, headers_for, modern
 from lictor.model.approval import seal_of
 from lictor.model.ids import AgentId, HoldId
 from lictor.model.task import Budget
-from lictor.service.approve import Proof
+from lictor.service.people.approve import Proof
 from lictor.stores.clock import write_mark
 from security.probes.stand import BOB, Place, Stand
 from security.probes.table import probe

@@ -19,7 +19,7 @@ from lictor.model.identity import Opener
 from lictor.model.reasons import Reason
 from lictor.model.record import ContainmentLaid
 from lictor.model.task import Budget
-from lictor.service.contain import Contain
+from lictor.service.containment.contain import Contain
 from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore

@@ -19,7 +19,7 @@ from pathlib import Path
 from lictor.app import Runtime, open_house, servers_of
 from lictor.app.web import http_app
 from lictor.app.metrics import metrics_served
-from lictor.service.unwatched import UNWATCHED
+from lictor.service.calls.unwatched import UNWATCHED
 
 async def main():
     house = await open_house(Path(sys.argv[1]))

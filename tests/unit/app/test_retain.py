@@ -15,7 +15,7 @@ from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
 from lictor.model.record import PayloadsErased, TaskClosed
 from lictor.ports import Batch
-from lictor.service.guard import Guard
+from lictor.service.calls.guard import Guard
 from lictor.stores.sqlite import SqliteStore
 from lictor.testing.clock import ManualClock
 from store_samples import opened, payload

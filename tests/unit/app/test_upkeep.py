@@ -9,7 +9,7 @@ import pytest
 import bundles
 from lictor.app import Runtime, open_house
 from lictor.app.upkeep import Sweep
-from lictor.service.guard import Guard
+from lictor.service.calls.guard import Guard
 from lictor.testing.clock import ManualClock
 
 LEASE_S = 1.5

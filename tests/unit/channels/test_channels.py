@@ -23,8 +23,8 @@ from lictor.model.errors import OperatorError, UpstreamError
 from lictor.model.ids import ActionDigest, AgentId, HoldId, HumanId, RequestId, ServerName, TaskId
 from lictor.model.reasons import Reason
 from lictor.model.secret import Secret
-from lictor.service import notify
-from lictor.service.notify import Notice, Notifier, notice_of
+from lictor.service.people import notify
+from lictor.service.people.notify import Notice, Notifier, notice_of
 from lictor.testing.clock import ManualClock
 
 KEY = "k" * 32

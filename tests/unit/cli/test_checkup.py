@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lictor.cli import checkup
 from lictor.model.errors import StoreError
 from lictor.model.record import LogContradicted
-from lictor.service.shadow import Counts, InShadow
+from lictor.service.evidence.shadow import Counts, InShadow
 from lictor.stores.sqlite import SqliteStore
 from store_samples import DIGEST, NOW, batch, erasure, opened, payload
 

@@ -70,9 +70,9 @@ async def test_what_cannot_rightly_stand_is_named_in_a_second_reading(tmp_path, 
 
 def test_a_deny_that_was_overridden_long_after_is_no_finding(tmp_path, monkeypatch):
     """It is looked up where it was made, however far back."""
-    monkeypatch.setattr("lictor.service.consistency.WINDOW", 4)
-    monkeypatch.setattr("lictor.service.gist.AT_A_TIME", 8)
-    monkeypatch.setattr("lictor.service.gist.BACK", (8,))
+    monkeypatch.setattr("lictor.service.evidence.consistency.WINDOW", 4)
+    monkeypatch.setattr("lictor.service.evidence.gist.AT_A_TIME", 8)
+    monkeypatch.setattr("lictor.service.evidence.gist.BACK", (8,))
     denied = [decided(f"req_{number}", outcome="deny") for number in range(60)]
     override = DenyOverridden(hold="hold_1", request="req_0", decision="dec_req_0", by="os:b", why="w")
     datas = [encode_entry(1, record) for record in (*denied, override)]

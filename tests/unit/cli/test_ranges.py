@@ -13,7 +13,7 @@ import pytest
 from lictor.cli.ranges import over_ranges
 from lictor.model.errors import CallerError, LictorError, OperatorError, StoreError
 from lictor.model.reasons import Reason
-from lictor.service.traffic import Wanted
+from lictor.service.calls.traffic import Wanted
 
 pytestmark = pytest.mark.timeout(120)
 

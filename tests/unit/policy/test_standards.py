@@ -10,7 +10,7 @@ import bundles
 from lictor.policy.lint import lint_bundle
 from lictor.policy.standards import identifiers, instead_of, named, standards, unknown
 from lictor.policy.topics import TOPICS, topics_of
-from lictor.service.reporting.titles import TOPICS as WORDS
+from lictor.service.evidence.reporting.titles import TOPICS as WORDS
 
 ROOT = Path(__file__).parents[3]
 ANNOTATION = re.compile(r'@control\(\\?"([^"\\]*)\\?"\)')

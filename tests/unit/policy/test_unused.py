@@ -6,8 +6,8 @@ import pytest
 
 from lictor.model.ids import AgentId
 from lictor.policy.unused import Unused, Usage, unused
-from lictor.service import entitlements
-from lictor.service.entitlements import observed
+from lictor.service.evidence import entitlements
+from lictor.service.evidence.entitlements import observed
 from recorded_world import FETCH, PAY, POLICY, READ, RESOURCE, WRITE, Step, TrafficWorld, drive, world_bundle
 
 AGENTS = (AgentId("coder"), AgentId("guest"))
@@ -106,8 +106,8 @@ def test_parents_used_what_their_children_were_allowed(monkeypatch: pytest.Monke
     async def delegated() -> None:
         from lictor.model.limits import Limits
         from lictor.model.task import Budget
-        from lictor.service.delegate import Delegate
         from lictor.service.policy import PolicyInForce
+        from lictor.service.tasks.delegate import Delegate
 
         delegate = Delegate(
             store=world.store, policy=PolicyInForce(world.pdp), clock=world.clock, ids=world.ids, limits=Limits()

@@ -31,14 +31,14 @@ from lictor.model.task import Budget, Task
 from lictor.pdp.decide import Pdp
 from lictor.policy.compile import compile_bundle
 from lictor.ports import Batch, RecordStore
-from lictor.service.approve import Answer, Proof
-from lictor.service.authorize import Authorize, Granted, Held, Outcome, Refused
-from lictor.service.override import Override
+from lictor.service.calls.authorize import Authorize, Granted, Held, Outcome, Refused
+from lictor.service.calls.requests import held_preview
+from lictor.service.evidence.replay import Replay, ReplayStatus
+from lictor.service.people.approve import Answer, Proof
+from lictor.service.people.override import Override
+from lictor.service.people.reconcile import Reconcile
 from lictor.service.policy import PolicyInForce
-from lictor.service.reconcile import Reconcile
-from lictor.service.replay import Replay, ReplayStatus
-from lictor.service.requests import held_preview
-from lictor.service.tasks import Tasks
+from lictor.service.tasks.tasks import Tasks
 from lictor.stores.keys import Keys
 from lictor.stores.memory import MemoryStore
 from lictor.stores.sqlite import SqliteStore

@@ -12,9 +12,9 @@ from lictor.cli.backtest import explained
 from lictor.cli.ranges import ranges_of
 from lictor.policy.compile import compile_files
 from lictor.ports import Payload
-from lictor.service import backtest
-from lictor.service.backtest import LATE, MAX_GROUPS, Backtest, Sort, Tally
-from lictor.service.traffic import Wanted, passed
+from lictor.service.calls.traffic import Wanted, passed
+from lictor.service.evidence import backtest
+from lictor.service.evidence.backtest import LATE, MAX_GROUPS, Backtest, Sort, Tally
 from lictor.stores.memory import MemoryStore
 from recorded_world import ASKED, FETCH, POLICY, READ, STRANGER, compiled, drive, world_bundle
 from store_samples import erasure

@@ -13,12 +13,12 @@ from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.model.record import FindingOpened, SignalObserved, SignalRefused, decode_entry
 from lictor.model.task import Budget
-from lictor.service.contain import Contain
-from lictor.service.contract import Contracts
-from lictor.service.delegate import Delegate
+from lictor.service.containment.contain import Contain
+from lictor.service.containment.signals import Signals
 from lictor.service.policy import PolicyInForce
-from lictor.service.signals import Signals
-from lictor.service.tasks import Tasks
+from lictor.service.tasks.contract import Contracts
+from lictor.service.tasks.delegate import Delegate
+from lictor.service.tasks.tasks import Tasks
 from lictor.stores.memory import MemoryStore
 from lictor.testing.clock import ManualClock
 from lictor.testing.ids import SequenceIds

@@ -27,9 +27,9 @@ from lictor.model.record import (
     decode_entry,
 )
 from lictor.policy.credentials import MAX_TTL_S
-from lictor.service.approve import Answer, Proof
-from lictor.service.broker import Broker
-from lictor.service.loan import CredentialRefusedError, Where
+from lictor.service.credentials.broker import Broker
+from lictor.service.credentials.loan import CredentialRefusedError, Where
+from lictor.service.people.approve import Answer, Proof
 
 
 def records(world: LendingWorld, *kinds: type) -> list[Any]:

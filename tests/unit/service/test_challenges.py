@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lictor.model.errors import CallerError
 from lictor.model.reasons import Reason
-from lictor.service.challenges import LIFE_MS, Challenges
+from lictor.service.people.challenges import LIFE_MS, Challenges
 from lictor.stores.ids import RandomIds
 from lictor.testing.clock import ManualClock
 

@@ -14,9 +14,9 @@ from lictor.model.record import (
     encode_entry,
 )
 from lictor.ports import StoredEntry
-from lictor.service import consistency
-from lictor.service.consistency import inconsistencies
-from lictor.service.once import SeenIds
+from lictor.service.evidence import consistency
+from lictor.service.evidence.consistency import inconsistencies
+from lictor.service.evidence.once import SeenIds
 
 
 def decision(name="d1", outcome="allow", digest="sha256:a", request="r1"):

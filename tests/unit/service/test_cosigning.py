@@ -12,10 +12,10 @@ from lictor.records.checkpoint import VerifierKey
 from lictor.records.cosign import WitnessKey, cosign
 from lictor.records.note import read_note
 from lictor.records.submission import Submission
-from lictor.service import cosigning as module
-from lictor.service.cosigning import Cosigning, Line
-from lictor.service.proofs import cosigned_note
-from lictor.service.witness import Witness
+from lictor.service.log import cosigning as module
+from lictor.service.log.cosigning import Cosigning, Line
+from lictor.service.log.proofs import cosigned_note
+from lictor.service.log.witness import Witness
 from lictor.stores.sqlite import SqliteStore
 from lictor.testing.clock import ManualClock
 from store_samples import NOW, batch, received

@@ -17,10 +17,10 @@ from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, ExecutionStarted, decode_entry
 from lictor.model.task import Budget, Task
 from lictor.policy.compile import compile_bundle, compile_files
-from lictor.service.authorize import Authorize, Granted, Held, Outcome, Refused
+from lictor.service.calls.authorize import Authorize, Granted, Held, Outcome, Refused
+from lictor.service.evidence.replay import Replay, Replayed, ReplayStatus
 from lictor.service.policy import PolicyInForce
-from lictor.service.replay import Replay, Replayed, ReplayStatus
-from lictor.service.tasks import Tasks
+from lictor.service.tasks.tasks import Tasks
 from lictor.stores.clock import SystemClock
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore

@@ -12,8 +12,8 @@ from lictor.model.errors import StoreError
 from lictor.model.ids import RequestId
 from lictor.model.record import DecisionMade, RequestReceived, RequestRefused, decode_entry
 from lictor.ports import StoredEntry
-from lictor.service import decisions
-from lictor.service.decisions import Decisions, Found, Made, Sought
+from lictor.service.evidence import decisions
+from lictor.service.evidence.decisions import Decisions, Found, Made, Sought
 from lictor.stores.memory import MemoryStore
 from recorded_world import ASKED, ERASE, FETCH, GUEST, PAY, READ, STRANGER, WRONG, TrafficWorld, drive, world_bundle
 

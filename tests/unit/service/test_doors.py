@@ -12,9 +12,9 @@ from integration.token_world import Key
 from lictor.model.errors import CallerError
 from lictor.model.record import TokenIssued, TokenRevoked, decode_entry
 from lictor.protocol.jose.base64url import decode
-from lictor.service import admit, exchange, tokens
-from lictor.service.exchange import Sent
-from lictor.service.possession import Presented
+from lictor.service.tasks import admit, exchange, tokens
+from lictor.service.tasks.exchange import Sent
+from lictor.service.tasks.possession import Presented
 from lictor.stores.token_keys import GRACE_MS, TokenKeys
 from token_bench import ATTEMPTS, AUDIENCE, TOKEN_URL, URL, WISH, Bench, bench, outcome
 

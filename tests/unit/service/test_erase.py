@@ -16,11 +16,11 @@ from lictor.model.task import TaskState
 from lictor.policy.compile import compile_files
 from lictor.ports import Batch, Payload, StoredEntry
 from lictor.records.verify import verify_log
-from lictor.service import retention
-from lictor.service.consistency import inconsistencies
-from lictor.service.erase import Erase
-from lictor.service.replay import Replay
-from lictor.service.retention import DAY_MS, Retention
+from lictor.service.evidence import retention
+from lictor.service.evidence.consistency import inconsistencies
+from lictor.service.evidence.erase import Erase
+from lictor.service.evidence.replay import Replay
+from lictor.service.evidence.retention import DAY_MS, Retention
 from lictor.stores.memory import MemoryStore
 from lictor.testing.clock import ManualClock
 from recorded_world import FETCH, READ, WRITE, drive, world_bundle

@@ -5,9 +5,9 @@ from lictor.model.action import ActionKind
 from lictor.model.history import Origin
 from lictor.model.ids import PolicyRevision
 from lictor.pdp.decide import Pdp
-from lictor.service import flows
-from lictor.service.examined import Sealed
-from lictor.service.flows import Asked, Flow, Node, NodeKind, flow_of
+from lictor.service.evidence import flows
+from lictor.service.evidence.examined import Sealed
+from lictor.service.evidence.flows import Asked, Flow, Node, NodeKind, flow_of
 
 PDP = bundles.pdp()
 FETCH = Node(NodeKind.TOOL, "fs/fetch")

@@ -23,16 +23,16 @@ from lictor.model.record import (
 )
 from lictor.ports import StoredEntry
 from lictor.records.stretch import DoubtError
-from lictor.service import gist
-from lictor.service.consistency import inconsistencies
-from lictor.service.gist import Listening, Reading, Told
+from lictor.service.evidence import gist
+from lictor.service.evidence.consistency import inconsistencies
+from lictor.service.evidence.gist import Listening, Reading, Told
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Fewer bits for ids that were seen: so many short logs would spend their time on clearing them."""
-    monkeypatch.setattr("lictor.service.once._BITS", 1 << 16)
-    monkeypatch.setattr("lictor.service.once._MASK", (1 << 16) - 1)
+    monkeypatch.setattr("lictor.service.evidence.once._BITS", 1 << 16)
+    monkeypatch.setattr("lictor.service.evidence.once._MASK", (1 << 16) - 1)
 
 
 def asked(number, task="t"):
@@ -266,6 +266,6 @@ def test_a_decision_far_back_is_no_leave(monkeypatch):
 def test_too_many_decisions_that_were_perhaps_made_twice_are_doubt(monkeypatch):
     """Memory stays bounded; a log that is right hardly has any."""
     monkeypatch.setattr(gist, "MOST_SUSPECTS", 3)
-    monkeypatch.setattr("lictor.service.once.SeenIds.add", lambda _self, _name: True)
+    monkeypatch.setattr("lictor.service.evidence.once.SeenIds.add", lambda _self, _name: True)
     assert sure(entries_of([made(number) for number in range(3)]), 2)
     assert not sure(entries_of([made(number) for number in range(4)]), 2)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
-from lictor.service.guard import SETTLE_S, Guard
+from lictor.service.calls.guard import SETTLE_S, Guard
 from lictor.testing.clock import ManualClock
 
 LEASE_S, SKEW_S = 1.5, 2.0

@@ -7,8 +7,8 @@ import pytest
 from lictor.model.errors import ConflictError, StoreError
 from lictor.model.reasons import Reason
 from lictor.ports import Receipt
-from lictor.service import outcomes as module
-from lictor.service.outcomes import Outcomes
+from lictor.service.calls import outcomes as module
+from lictor.service.calls.outcomes import Outcomes
 from lictor.stores.memory import MemoryStore
 from lictor.testing.clock import ManualClock
 from store_samples import NOW, batch, ended, opened, started

@@ -3,7 +3,7 @@
 import pytest
 
 from lictor.config import load_settings
-from lictor.service.passkey_site import people_url, site_of
+from lictor.service.people.passkey_site import people_url, site_of
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from lictor.model.ids import HumanId
 from lictor.model.reasons import Reason
 from lictor.model.record import ApproverEnrolled, PasskeyAdded, PasskeyRemoved, SignedIn
 from lictor.ports import Batch
-from lictor.service.passkey_acts import AddKey, EnrolPerson, ForgetKeys, RemoveKey
-from lictor.service.passkeys import check_vouches, forgotten
+from lictor.service.people.passkey_acts import AddKey, EnrolPerson, ForgetKeys, RemoveKey
+from lictor.service.people.passkeys import check_vouches, forgotten
 from passkey_world import BOB, CAROL, NOW, SEAL, SESSION, World, challenge_of, raw, refusal
 
 

@@ -9,7 +9,7 @@ from lictor.model.reasons import Reason
 from lictor.pdp.decide import decide
 from lictor.policy.catalogue import pin_of
 from lictor.policy.compile import compile_bundle
-from lictor.service.paths import resolved_paths
+from lictor.service.calls.paths import resolved_paths
 
 DEFINITION = {"name": "t", "inputSchema": {"type": "object", "properties": {"p": {"type": "string"}}}}
 POLICY = '@id("one")\npermit (principal, action == Action::"fs/t", resource) when { context has path && context.path.inside };'

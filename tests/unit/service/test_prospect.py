@@ -19,14 +19,14 @@ from lictor.model.task import Budget
 from lictor.policy.compile import compile_bundle, compile_files, parse_guarded
 from lictor.policy.load import load_bundle
 from lictor.ports import Batch, Payload, Receipt
-from lictor.service import prospect
-from lictor.service.contain import Contain
-from lictor.service.delegate import Delegate
+from lictor.service.containment.contain import Contain
+from lictor.service.containment.signals import Signals
+from lictor.service.evidence.replay import Replay, ReplayStatus
 from lictor.service.policy import PolicyInForce
-from lictor.service.prospect import OpeningRefusedError, Prospects
-from lictor.service.replay import Replay, ReplayStatus
-from lictor.service.signals import Signals
-from lictor.service.tasks import Tasks
+from lictor.service.tasks import prospect
+from lictor.service.tasks.delegate import Delegate
+from lictor.service.tasks.prospect import OpeningRefusedError, Prospects
+from lictor.service.tasks.tasks import Tasks
 from lictor.stores.memory import MemoryStore
 from lictor.testing.clock import ManualClock
 from lictor.testing.ids import SequenceIds

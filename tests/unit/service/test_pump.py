@@ -16,8 +16,8 @@ import store_samples
 from lictor.model.errors import StoreError, UpstreamError
 from lictor.model.reasons import Reason
 from lictor.ports import StoredEntry
-from lictor.service import pump as pumping
-from lictor.service.pump import Event, Keeper, Place, Pump
+from lictor.service.log import pump as pumping
+from lictor.service.log.pump import Event, Keeper, Place, Pump
 from lictor.sinks.encode import encoder
 from lictor.stores.memory import MemoryStore
 from lictor.stores.places import FilePlace

@@ -9,8 +9,8 @@ from lending_world import LENDS, TOKEN, LendingWorld, refused
 from lictor.model.containment import Restriction, Scope
 from lictor.model.lease import LeaseStatus
 from lictor.model.record import LeaseKept, decode_entry
-from lictor.service import reap
-from lictor.service.reap import SKEW_MS, Reaper
+from lictor.service.credentials import reap
+from lictor.service.credentials.reap import SKEW_MS, Reaper
 
 
 async def lent(world: LendingWorld):

@@ -17,8 +17,8 @@ from lictor.model.record import AgentChanged, TaskClosed, decode_entry
 from lictor.model.task import Budget
 from lictor.pdp.decide import decide
 from lictor.pdp.standing import check_registered
-from lictor.service import registered
-from lictor.service.registered import check_registered_agent
+from lictor.service.calls import registered
+from lictor.service.calls.registered import check_registered_agent
 from lictor.service.registry import DAY_MS, Registry, Standing, first_since, state_of, within_reach
 from recorded_world import READ, Step, TrafficWorld, drive, world_bundle
 
@@ -135,8 +135,8 @@ async def test_opening_and_delegating_ask_first() -> None:
         await world.task("guest")
     assert error.value.reason is Reason.AGENT_INACTIVE
     from lictor.model.limits import Limits
-    from lictor.service.delegate import Delegate
     from lictor.service.policy import PolicyInForce
+    from lictor.service.tasks.delegate import Delegate
 
     delegate = Delegate(
         store=world.store, policy=PolicyInForce(world.pdp), clock=world.clock, ids=world.ids, limits=Limits()

@@ -14,8 +14,8 @@ from lictor.model.record import BundleActivated, BundleApproved, decode_entry
 from lictor.pdp.roles import Approvers
 from lictor.policy.bundle import Bundle
 from lictor.ports import Batch
-from lictor.service import second_person
-from lictor.service.second_person import SecondPerson
+from lictor.service.people import second_person
+from lictor.service.people.second_person import SecondPerson
 from lictor.stores.memory import MemoryStore
 from lictor.testing.clock import ManualClock
 

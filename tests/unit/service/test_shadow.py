@@ -15,10 +15,10 @@ from lictor.model.reasons import Reason
 from lictor.model.record import ShadowDiffered, decode_entry
 from lictor.policy.compile import compile_files
 from lictor.ports import Batch, Receipt
-from lictor.service import shadow as module
-from lictor.service.backtest import Backtest
-from lictor.service.consistency import inconsistencies
-from lictor.service.shadow import (
+from lictor.service.evidence import shadow as module
+from lictor.service.evidence.backtest import Backtest
+from lictor.service.evidence.consistency import inconsistencies
+from lictor.service.evidence.shadow import (
     A_MINUTE,
     AT_ONCE,
     REFILL_MS,

@@ -15,12 +15,12 @@ from lictor.model.reasons import Reason
 from lictor.model.task import Budget
 from lictor.policy.compile import compile_bundle, parse_guarded
 from lictor.policy.load import load_bundle
-from lictor.service import story
-from lictor.service.door import record_refusal
-from lictor.service.opening import Open
+from lictor.service.calls.door import record_refusal
+from lictor.service.evidence import story
 from lictor.service.policy import PolicyInForce
-from lictor.service.prospect import Prospects
-from lictor.service.tasks import Tasks, Wish
+from lictor.service.tasks.opening import Open
+from lictor.service.tasks.prospect import Prospects
+from lictor.service.tasks.tasks import Tasks, Wish
 from lictor.stores.ids import RandomIds
 from lictor.stores.memory import MemoryStore
 from lictor.testing.clock import ManualClock

@@ -5,7 +5,7 @@ import pytest
 import bundles
 from lending_world import LendingWorld
 from lictor.model.secret import Secret
-from lictor.service.subjects import LIST_S, Subjects
+from lictor.service.credentials.subjects import LIST_S, Subjects
 
 TOKEN = "eyJhbGciOiJFUzI1NiJ9.of-a-person.signature"
 

@@ -12,8 +12,8 @@ from lictor.model.ids import TaskId
 from lictor.model.record import LogEntry, decode_entry
 from lictor.model.schema import record_tags
 from lictor.ports import StoredEntry
-from lictor.service import telling
-from lictor.service.telling import Belonging, Chapter, chapters
+from lictor.service.evidence import telling
+from lictor.service.evidence.telling import Belonging, Chapter, chapters
 from recorded_world import STEPS, Step, drive, world_bundle
 
 STEP = st.sampled_from(STEPS)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from lictor.service.timer import Deadline
+from lictor.service.calls.timer import Deadline
 
 
 async def waiting(deadline: Deadline, seconds: float = 5) -> bool:

@@ -11,8 +11,8 @@ from lictor.records.cosign import WitnessKey, cosigned_at
 from lictor.records.merkle import consistency_proof, leaf_hash, nodes_of, root_at
 from lictor.records.note import Note, read_note
 from lictor.records.submission import SIZE_TYPE, Submission, read_cosignatures
-from lictor.service import witness as module
-from lictor.service.witness import Witness
+from lictor.service.log import witness as module
+from lictor.service.log.witness import Witness
 from lictor.testing.clock import ManualClock
 
 SIGNER = Ed25519PrivateKey.from_private_bytes(b"\x0a" * 32)

@@ -26,7 +26,7 @@ from lictor.channels.post import post_now
 from lictor.channels.webhook import signed
 from lictor.model.errors import LictorError, OperatorError, UpstreamError
 from lictor.model.reasons import Reason
-from lictor.service.pump import Event
+from lictor.service.log.pump import Event
 from lictor.sinks import syslog
 from lictor.sinks.build import sink_of
 from lictor.sinks.encode import encoder

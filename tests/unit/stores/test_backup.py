@@ -12,8 +12,8 @@ from lictor.model.record import BundleApproved, EpochRaised, decode_entry
 from lictor.model.task import TaskStatus
 from lictor.records.checkpoint import open_checkpoint
 from lictor.records.verify import FindingKind, verify_log
-from lictor.service.consistency import inconsistencies
-from lictor.service.epoch import newest_lost, raise_epoch
+from lictor.service.evidence.consistency import inconsistencies
+from lictor.service.log.epoch import newest_lost, raise_epoch
 from lictor.stores.backup import lift_seal, restore, seal_of, serialized, write_backup
 from lictor.stores.keys import Keys
 from lictor.stores.sqlite import SqliteStore

@@ -15,7 +15,7 @@ from lictor.records.checkpoint import VerifierKey, open_checkpoint
 from lictor.records.keychain import Handover, KeyChain
 from lictor.records.roll import open_roll
 from lictor.records.verify import verify_log
-from lictor.service.rotate import Signers, change_key
+from lictor.service.log.rotate import Signers, change_key
 from lictor.stores import key_files
 from lictor.stores.key_files import NEXT_FILE, RETIRED, changing, keep_old, next_key, settle, take_over
 from lictor.stores.keys import LOG_KEY_FILE, Keys

@@ -11,7 +11,7 @@ from lictor.model.containment import Restriction, Scope
 from lictor.model.errors import StoreError
 from lictor.model.ids import TaskId
 from lictor.model.task import TaskStatus
-from lictor.service.contain import Contain
+from lictor.service.containment.contain import Contain
 from lictor.stores.memory import MemoryStore
 from lictor.stores.probe import DirectProbe, SqliteProbe
 from lictor.stores.sqlite import SqliteStore

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from lictor.ports import Watch
-from lictor.service.unwatched import UNWATCHED
+from lictor.service.calls.unwatched import UNWATCHED
 from lictor.telemetry.several import Several
 
 

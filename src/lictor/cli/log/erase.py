@@ -11,7 +11,7 @@ from lictor.cli.output import Exit, Out, safe
 from lictor.model.ids import TaskId
 
 if TYPE_CHECKING:
-    from lictor.service.erase import Erased, Plan
+    from lictor.service.evidence.erase import Erased, Plan
 
 _NAMED = 10
 """Tasks named in the question."""

@@ -22,7 +22,7 @@ def add(actions: Any) -> None:
 def _export(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path, open_house
     from lictor.cli.progress import Progress
-    from lictor.service.proofs import cosigned_note
+    from lictor.service.log.proofs import cosigned_note
     from lictor.stores.cosigned import read_cosigned
     from lictor.stores.tiles import TileFolder
 

@@ -22,7 +22,7 @@ def add(actions: Any) -> None:
 
 def _prove(args: argparse.Namespace) -> int:
     from lictor.app import bundle_path, open_house
-    from lictor.service.proofs import Runs, cosigned_note
+    from lictor.service.log.proofs import Runs, cosigned_note
     from lictor.stores.cosigned import read_cosigned
 
     out = Out(as_json=args.json)

@@ -66,7 +66,7 @@ def _check_alone(house: "House") -> None:
 
 async def _changed(house: "House", args: argparse.Namespace) -> "tuple[Handover, Path | None]":
     """The steps of `stores.key_files`, which says what a crash between them means."""
-    from lictor.service.rotate import Signers, change_key
+    from lictor.service.log.rotate import Signers, change_key
     from lictor.stores.key_files import changing, keep_old, next_key, take_over
 
     keys, origin = house.keys, house.settings.log_name

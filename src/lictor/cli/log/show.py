@@ -92,7 +92,7 @@ def _shown(house: "House", args: argparse.Namespace) -> Iterator[Found]:
 
 def _start(house: "House", args: argparse.Namespace) -> int:
     """The first entry that can be asked for."""
-    from lictor.service.story import first_at
+    from lictor.service.evidence.story import first_at
 
     state = house.store.task(TaskId(args.task)) if args.task else None
     since = moment_of(args.since) if args.since and not args.task else 0
@@ -102,7 +102,7 @@ def _start(house: "House", args: argparse.Namespace) -> int:
 
 def _filter(args: argparse.Namespace) -> Callable[[Any], dict[str, Any] | None]:
     """An entry as it is shown; None for one that is not."""
-    from lictor.service.telling import Belonging
+    from lictor.service.evidence.telling import Belonging
 
     since = moment_of(args.since) if args.since else 0
     mine = Belonging(TaskId(args.task)) if args.task else None
@@ -182,7 +182,7 @@ def _unknown(record: dict[str, Any]) -> dict[str, str]:
 
 def _tell(out: Out, house: "House", args: argparse.Namespace) -> int:
     from lictor.cli.log import story
-    from lictor.service.telling import chapters
+    from lictor.service.evidence.telling import chapters
 
     store, task = house.store, TaskId(args.task)
     state = store.task(task)

@@ -1,6 +1,7 @@
 """`lictor log show --task`: what a task asked for, what was decided, who was asked, what ran and what came of it.
 
-Each request stands where it was asked, with all that came of it below. Only draws: what belongs together is `service.telling`'s.
+Each request stands where it was asked, with all that came of it below. Only draws: what belongs together is
+`service.evidence.telling`'s.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ from lictor.cli.output import Out, moment, safe
 from lictor.model.approval import Strength
 from lictor.model.record import LogEntry
 from lictor.model.task import TaskState, TaskStatus
-from lictor.service.telling import Chapter
+from lictor.service.evidence.telling import Chapter
 
 _STRENGTHS: Final = {Strength.SECRET: "secret", Strength.LOGIN: "login", Strength.PASSKEY: "passkey"}
 _KNOWN: Final = frozenset({"task", "request", "decision", "digest"})

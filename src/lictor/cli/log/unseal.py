@@ -64,7 +64,7 @@ def _unseal(args: argparse.Namespace) -> int:
 
 
 async def _raise(state: Path, settings: "Settings", args: argparse.Namespace) -> "EpochRaised":
-    from lictor.service.epoch import raise_epoch
+    from lictor.service.log.epoch import raise_epoch
     from lictor.stores.backup import lift_seal
     from lictor.stores.clock import SystemClock
     from lictor.stores.keys import LOG_FILE, Keys
@@ -90,7 +90,7 @@ def _over(log: "Log", anchor: str | None, given: list[str]) -> str:
     from lictor.cli.log_keys import chain_of
     from lictor.model.errors import OperatorError
     from lictor.model.reasons import Reason
-    from lictor.service.epoch import newest_lost
+    from lictor.service.log.epoch import newest_lost
     from lictor.stores.cosigned import read_cosigned
     from lictor.stores.sqlite import SqliteStore
 

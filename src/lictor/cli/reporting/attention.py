@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from lictor.cli.reporting.document import Cell, Text, Tone, badge, many, mixed, name, share, typed
+from lictor.service.evidence.reporting.people import FAST_S
+from lictor.service.evidence.reporting.shapes import AgentShown, Answered, Report
+from lictor.service.evidence.reporting.tally import DAY_MS
 from lictor.service.registry import Standing
-from lictor.service.reporting.people import FAST_S
-from lictor.service.reporting.shapes import AgentShown, Answered, Report
-from lictor.service.reporting.tally import DAY_MS
 
 MANY_ANSWERS: Final = 20
 """Answers from which on "always yes" says something."""

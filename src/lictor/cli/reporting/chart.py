@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from lictor.service.reporting.shapes import Day
+from lictor.service.evidence.reporting.shapes import Day
 
 _HEIGHT: Final = 120
 _WIDTH: Final = 720

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from lictor.service.reporting.shapes import Day
+from lictor.service.evidence.reporting.shapes import Day
 
 Tone = Literal["", "good", "warn", "bad", "none"]
 _MINUTE: Final = 60

@@ -28,7 +28,7 @@ from lictor.cli.reporting.document import (
 from lictor.cli.reporting.pages_controls import controls, frameworks
 from lictor.cli.reporting.pages_people import agents, people
 from lictor.cli.reporting.pages_state import credentials, executions, policy, refusals, restrictions
-from lictor.service.reporting.shapes import LogShown, Report, Witnessed
+from lictor.service.evidence.reporting.shapes import LogShown, Report, Witnessed
 
 
 def document_of(report: Report) -> Document:

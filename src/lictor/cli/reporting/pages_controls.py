@@ -20,8 +20,8 @@ from lictor.cli.reporting.document import (
     ours,
 )
 from lictor.policy.standards import how_checked
-from lictor.service.reporting.evidence import EVIDENCE, NONE, ControlShown, FrameworkShown, Requirement
-from lictor.service.reporting.shapes import Report
+from lictor.service.evidence.reporting.evidence import EVIDENCE, NONE, ControlShown, FrameworkShown, Requirement
+from lictor.service.evidence.reporting.shapes import Report
 
 
 def controls(report: Report) -> Section:

@@ -17,8 +17,8 @@ from lictor.cli.reporting.document import (
     typed,
 )
 from lictor.policy.standards import Control, how_checked, standards
-from lictor.service.reporting.evidence import mechanisms
-from lictor.service.reporting.titles import TITLES
+from lictor.service.evidence.reporting.evidence import mechanisms
+from lictor.service.evidence.reporting.titles import TITLES
 
 
 def document_of_map() -> Document:

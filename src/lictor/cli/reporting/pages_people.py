@@ -21,9 +21,9 @@ from lictor.cli.reporting.document import (
     span,
     theirs,
 )
+from lictor.service.evidence.reporting.people import FAST_S
+from lictor.service.evidence.reporting.shapes import AgentShown, Answered, Report
 from lictor.service.registry import Standing
-from lictor.service.reporting.people import FAST_S
-from lictor.service.reporting.shapes import AgentShown, Answered, Report
 
 
 def people(report: Report) -> Section:

@@ -15,8 +15,8 @@ from lictor.cli.reporting.document import (
     ours,
     theirs,
 )
-from lictor.service.reporting.shapes import Report
-from lictor.service.reporting.standing import PolicyChange, Restricted, Unknown
+from lictor.service.evidence.reporting.shapes import Report
+from lictor.service.evidence.reporting.standing import PolicyChange, Restricted, Unknown
 
 
 def restrictions(report: Report) -> Section:

@@ -16,7 +16,7 @@ from lictor.pep.mcp.lists import LISTS, fetch_all
 from lictor.pep.mcp.seam import Upstream
 from lictor.ports import Clock
 from lictor.protocol.headers import header_params
-from lictor.service.offers import Offers
+from lictor.service.calls.offers import Offers
 
 DEFINITIONS_TTL_MS: Final = 60_000
 """How long a server's list is believed before it is fetched again; a change notice ends it at once."""

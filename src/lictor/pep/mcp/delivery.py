@@ -10,7 +10,7 @@ import msgspec
 from lictor.model.action import ActionKind, SealedArguments
 from lictor.pep.mcp.request import Call, input_responses
 from lictor.pep.mcp.seam import Channel, Upstream
-from lictor.service.grant import Grant
+from lictor.service.calls.grant import Grant
 
 _NAMED: Final = frozenset({ActionKind.TOOL, ActionKind.PROMPT})
 """Kinds that go by a name, with arguments beside it; of the others the sealed object is the whole of the parameters."""

@@ -5,7 +5,7 @@ from typing import Any, Final
 from lictor.model.action import ActionKind
 from lictor.model.ids import AgentId, ServerName
 from lictor.pep.mcp.seam import Offer
-from lictor.service.offers import Offers
+from lictor.service.calls.offers import Offers
 
 SERVER_TO_CLIENT: Final = {
     "sampling/createMessage": "sampling",

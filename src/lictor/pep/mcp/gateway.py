@@ -1,7 +1,7 @@
 """The middle of the proxy: one client request in, one answer out, nothing forwarded without a grant.
 
 Knows methods and catalogue kinds; refuses to know transports, framing and policy. Steps as in how-an-action-runs.md; 1
-(authentication) is the transport's, 3-5 are `service.authorize`, 7-9 `service.execute`.
+(authentication) is the transport's, 3-5 are `service.calls.authorize`, 7-9 `service.calls.execute`.
 """
 
 import asyncio
@@ -41,13 +41,13 @@ from lictor.pep.mcp.results import ResultFlags, as_modern, flags_of
 from lictor.pep.mcp.seam import Answer, Caller, Channel, Era, Offer, Reply, Upstream
 from lictor.pep.mcp.underway import Stay, UnderWay
 from lictor.ports import Clock, Ids, Watch
-from lictor.service.authorize import Authorize, Granted, Held, Outcome, Refused
-from lictor.service.execute import Execute, Sent
-from lictor.service.grant import Grant
-from lictor.service.loan import CredentialRefusedError
-from lictor.service.offers import Offers
-from lictor.service.origins import Sender
-from lictor.service.unwatched import UNWATCHED
+from lictor.service.calls.authorize import Authorize, Granted, Held, Outcome, Refused
+from lictor.service.calls.execute import Execute, Sent
+from lictor.service.calls.grant import Grant
+from lictor.service.calls.offers import Offers
+from lictor.service.calls.unwatched import UNWATCHED
+from lictor.service.credentials.loan import CredentialRefusedError
+from lictor.service.history.origins import Sender
 
 _ROUND_TRIPS: Final = frozenset({"tools/call", "prompts/get", "resources/read"})
 _REFUSED_TOOLS: Final = frozenset(
@@ -61,11 +61,11 @@ def _unreported(_: BaseException) -> None:
 
 
 def _unguarded() -> None:
-    """A gateway on its own: nobody watches the store for it (`service.guard` does)."""
+    """A gateway on its own: nobody watches the store for it (`service.calls.guard` does)."""
 
 
 def _unmanaged(_: bytes) -> None:
-    """A gateway on its own manages no secrets (`service.leaks` does)."""
+    """A gateway on its own manages no secrets (`service.credentials.leaks` does)."""
 
 
 def _unended(_: Task, __: str) -> Reason | None:
@@ -388,7 +388,7 @@ class Gateway:
         """Send, under the eyes of whoever may stop it.
 
         Raises:
-            UpstreamError: stopped under way: it may have happened (`service.revoke`).
+            UpstreamError: stopped under way: it may have happened (`service.containment.revoke`).
         """
         call, stay = delivery.call, delivery.call.stay
         stay.server, stay.action, stay.upstream = call.server, call.request.action, delivery.upstream

@@ -11,7 +11,7 @@ from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.pep.mcp.naming import Naming
 from lictor.pep.mcp.seam import LEGACY_VERSION, Era, Offer, Upstream
-from lictor.service.offers import Offers
+from lictor.service.calls.offers import Offers
 
 LISTS: Final = {
     "tools/list": ("tools", ActionKind.TOOL),

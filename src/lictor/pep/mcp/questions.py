@@ -20,9 +20,9 @@ from lictor.pep.mcp.request import Call, feature_request, input_responses, progr
 from lictor.pep.mcp.seam import Caller, Channel, Notify, Reply
 from lictor.pep.mcp.underway import Stay
 from lictor.ports import Ids
-from lictor.service.authorize import Authorize, Granted, Refused
-from lictor.service.execute import Execute, Sent
-from lictor.service.origins import Sender
+from lictor.service.calls.authorize import Authorize, Granted, Refused
+from lictor.service.calls.execute import Execute, Sent
+from lictor.service.history.origins import Sender
 
 
 @dataclass(slots=True)

@@ -114,7 +114,7 @@ class Upstream(Protocol):
 
 
 class Cleaner(Protocol):
-    """Takes the secrets that the gateway manages out of what a server says (`service.leaks`)."""
+    """Takes the secrets that the gateway manages out of what a server says (`service.credentials.leaks`)."""
 
     async def json(self, data: bytes) -> bytes:
         """A JSON text, byte for byte where it holds none.

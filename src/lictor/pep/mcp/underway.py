@@ -2,7 +2,7 @@
 
 A call that is stopped ends its client's request with the reason, cancels itself at the server, and takes the server's connection
 down with it a moment later: a server that obeys a cancellation looks exactly like one that ignores it. Refuses to know why
-something is stopped (`service.revoke`).
+something is stopped (`service.containment.revoke`).
 """
 
 import asyncio
@@ -91,7 +91,7 @@ class Held:
 
 
 class UnderWay:
-    """All of one process (`lictor.service.revoke.Stops`)."""
+    """All of one process (`lictor.service.containment.revoke.Stops`)."""
 
     def __init__(self, connections: Connections, *, grace_s: float = GRACE_S) -> None:
         """Nothing yet."""

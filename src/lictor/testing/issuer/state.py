@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from lictor.model.errors import CallerError
 from lictor.model.reasons import Reason
 from lictor.protocol.jose.base64url import decode
-from lictor.service.login import challenge_of
+from lictor.service.people.login import challenge_of
 
 CODE_MS: Final = 60_000
 MAX_KEPT: Final = 2_000

@@ -27,16 +27,16 @@ from lictor.model.record import (
     TaskOpened,
     decode_entry,
 )
+from lictor.service.evidence.reporting import standing as standings
+from lictor.service.evidence.reporting import tally as tallies
+from lictor.service.evidence.reporting.counted import Latest, Spread
+from lictor.service.evidence.reporting.evidence import EVIDENCE, NONE, NOT_COUNTED, mechanisms
+from lictor.service.evidence.reporting.report import report_of
+from lictor.service.evidence.reporting.rules import rules_of
+from lictor.service.evidence.reporting.shapes import LogShown, Report
+from lictor.service.evidence.reporting.tally import DAY_MS, Tally, tally
+from lictor.service.evidence.reporting.titles import JOINED, TAGS, TITLES
 from lictor.service.registry import Standing
-from lictor.service.reporting import standing as standings
-from lictor.service.reporting import tally as tallies
-from lictor.service.reporting.counted import Latest, Spread
-from lictor.service.reporting.evidence import EVIDENCE, NONE, NOT_COUNTED, mechanisms
-from lictor.service.reporting.report import report_of
-from lictor.service.reporting.rules import rules_of
-from lictor.service.reporting.shapes import LogShown, Report
-from lictor.service.reporting.tally import DAY_MS, Tally, tally
-from lictor.service.reporting.titles import JOINED, TAGS, TITLES
 from lictor.stores.memory import MemoryStore
 
 LOG = LogShown(name="test", size=0, root="", checkpoint="", verified=None, anchor="", findings=())

@@ -1,8 +1,8 @@
 """Reasons in groups."""
 
 from lictor.model.reasons import Reason
-from lictor.service.reporting import turned
-from lictor.service.reporting.turned import GROUPS, NO_REFUSALS, OTHER, group_of
+from lictor.service.evidence.reporting import turned
+from lictor.service.evidence.reporting.turned import GROUPS, NO_REFUSALS, OTHER, group_of
 
 
 def test_every_reason_is_in_one_place() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 from lictor.model.errors import CallerError
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
-from lictor.service.timer import Deadline
+from lictor.service.calls.timer import Deadline
 
 JSON: Final = "application/json"
 SSE: Final = "text/event-stream"

@@ -48,10 +48,10 @@ from lictor.pep.mcp.seam import LEGACY_VERSIONS, MODERN_VERSIONS
 from lictor.ports import Clock, Ids, RecordStore
 from lictor.protocol.headers import VERSION_KEY, HeaderParams, check_agreement
 from lictor.protocol.jsonrpc import Message, Notification, Request, Response
-from lictor.service.admit import TasklessError
-from lictor.service.door import Claims
-from lictor.service.possession import Presented, UnprovedError, check_held
-from lictor.service.tasks import Tasks
+from lictor.service.calls.door import Claims
+from lictor.service.tasks.admit import TasklessError
+from lictor.service.tasks.possession import Presented, UnprovedError, check_held
+from lictor.service.tasks.tasks import Tasks
 
 PATH: Final = "/mcp"
 BODY_TIMEOUT_S: Final = 10.0

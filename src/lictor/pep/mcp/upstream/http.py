@@ -37,7 +37,7 @@ from lictor.pep.mcp.upstream.wire import (
     encode_request,
     modern_meta,
 )
-from lictor.service.timer import Deadline
+from lictor.service.calls.timer import Deadline
 
 _SESSION: Final = "Mcp-Session-Id"
 _SESSION_ID: Final = re.compile(r"[\x21-\x7e]{1,1024}")

@@ -13,7 +13,7 @@ from lictor.model.errors import StoreError
 from lictor.model.limits import Limits
 from lictor.model.reasons import Reason
 from lictor.pep.mcp.downstream.stdio import StdioDownstream, live_task
-from lictor.service.door import record_refusal
+from lictor.service.calls.door import record_refusal
 
 META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
 

@@ -1,0 +1,733 @@
+"""Steps 3 to 6 of an action (docs/explanation/how-an-action-runs.md): gather, decide, record; then a grant, a hold or a refusal.
+
+If the process dies here: before the commit nothing is known and nothing ran; after it the grant is spent and nothing ran until
+`service.calls.execute` sends. The commit checks task, budgets and approval again inside its transaction; losing that race means
+gathering and deciding again, never going on.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final, assert_never
+
+import msgspec
+
+from lictor.lifecycle.measures import Moved
+from lictor.model.action import ActionRequest, SealedArguments
+from lictor.model.approval import Allowance, Hold, HoldStatus
+from lictor.model.canonical import sha256_digest
+from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
+from lictor.model.errors import CallerError, ConflictError, LictorError, StoreError
+from lictor.model.history import Origin
+from lictor.model.ids import (
+    AllowanceId,
+    ArgumentsDigest,
+    DecisionId,
+    DefinitionDigest,
+    ExecutionId,
+    HoldId,
+    InstanceId,
+    TaskId,
+)
+from lictor.model.limits import Limits
+from lictor.model.preview import preview_digest
+from lictor.model.reasons import Reason
+from lictor.model.record import (
+    DecisionMade,
+    ExecutionEnded,
+    ExecutionStarted,
+    HoldExpired,
+    HoldOpened,
+    HoldRefused,
+    LeaseAsked,
+    LeaseEnded,
+    Record,
+    RequestReceived,
+)
+from lictor.model.snapshot import Snapshot
+from lictor.model.task import TaskState
+from lictor.pdp.approval import covers
+from lictor.pdp.decide import Pdp, decide
+from lictor.pdp.normalise import select_once
+from lictor.ports import Batch, Clock, Files, Ids, Payload, Previewer, Receipt, RecordStore, Watch
+from lictor.service.calls.chain import links_of, restrictions_on, scores_of
+from lictor.service.calls.door import record_refusal
+from lictor.service.calls.grant import Grant
+from lictor.service.calls.outcomes import Outcomes
+from lictor.service.calls.paths import places, resolved_paths
+from lictor.service.calls.requests import held_preview, preview_key
+from lictor.service.calls.timer import Deadline
+from lictor.service.calls.unwatched import UNWATCHED
+from lictor.service.calls.wordless import told
+from lictor.service.history.history import MOVED_ATTEMPTS, Turns, moves_after, readings_of, rows_of
+from lictor.service.history.origins import Origins, Sender
+from lictor.service.policy import PolicyInForce
+
+ENGINE = "cedar"
+_OUTCOMES: Final = {Allow: "allow", Deny: "deny", NeedsApproval: "needs_approval"}
+ATTEMPTS = 5
+"""Times a lost race is gathered and decided again before the action is refused with `conflict`."""
+
+
+class Granted(msgspec.Struct, frozen=True, kw_only=True):
+    """It may run: send it through `service.calls.execute`."""
+
+    grant: Grant
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """People are asked. Retrying the same action finds their answer."""
+
+    hold: Hold
+
+
+class Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """It does not run. `reason` may be told to the agent; nothing else may."""
+
+    reason: Reason
+    hold: Hold | None = None
+
+
+Outcome = Granted | Held | Refused
+
+Lending = Callable[[ExecutionId, int], LeaseAsked]
+"""(the execution that is about to start, its time in milliseconds) -> the lease it asks for."""
+
+
+class Authorize:
+    """Decides actions and makes the decision durable."""
+
+    def __init__(
+        self,
+        *,
+        store: RecordStore,
+        policy: PolicyInForce,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+        instance: InstanceId,
+        files: Files | None = None,
+        previewer: Previewer | None = None,
+        on_held: Callable[[Hold], None] | None = None,
+        outcomes: Outcomes | None = None,
+        stopwatch: Callable[[], float] = time.monotonic,
+        watch: Watch = UNWATCHED,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._ids = ids
+        self._limits = limits
+        self._instance = instance
+        self._files = files
+        self._previewer = previewer
+        self._on_held = on_held
+        self._origins = Origins(store)
+        self._turns = Turns()
+        self._opening: Counter[TaskId] = Counter()
+        self._outcomes = outcomes or Outcomes(store=store, clock=clock)
+        self._stopwatch = stopwatch
+        self._watch = watch
+        self.recording = True
+        """Whether the last decision could be recorded. While it is False the gateway is not ready; the next success mends it."""
+
+    async def __call__(
+        self,
+        request: ActionRequest,
+        *,
+        definition: DefinitionDigest | None,
+        hint: HoldId | None = None,
+        lending: Lending | None = None,
+    ) -> Outcome:
+        """Decide one action.
+
+        Args:
+            request: sealed at the door.
+            definition: digest of the live definition; None when the server does not offer the thing.
+            hint: the hold the client says this retry belongs to (attacker-controlled: only ever tightens).
+            lending: for the use of a credential: the lease that an allow asks for, durable together with it.
+
+        Raises:
+            StoreError: the decision cannot be recorded; nothing may run.
+            OperatorError: no policy is loaded.
+        """
+        lost = moved = 0
+        while lost < ATTEMPTS and moved < MOVED_ATTEMPTS:
+            try:
+                if not moved and not self._turns.any:
+                    return await self._once(request, definition, hint, lending)
+                async with self._turns.of(await self._rows(request)):
+                    return await self._once(request, definition, hint, lending)
+            except Moved:
+                moved += 1
+            except ConflictError:
+                lost += 1
+        return Refused(reason=Reason.CONFLICT)
+
+    async def turned_away(self, task: TaskId, body: bytes, error: LictorError) -> None:
+        """Record a request that was refused before it could be decided.
+
+        Raises:
+            StoreError: it cannot be recorded.
+        """
+        words = self._policy.current().words if self._policy.ready else frozenset[str]()
+        await record_refusal(self._store, self._clock, task, body, error, words)
+
+    async def shown(self, sender: Sender, task: TaskId, body: bytes) -> None:
+        """Make durable what content outside a result holds, before anybody sees it (`service.history.origins`).
+
+        Raises:
+            StoreError: it cannot be recorded; the content must not be handed on.
+        """
+        await self._origins.show(self._clock, self._policy.current(), sender, task, body)
+
+    async def _rows(self, request: ActionRequest) -> tuple[str, ...]:
+        """The measures' rows a request has to queue for."""
+        pdp = self._policy.current()
+        if not pdp.measures:
+            return ()
+        resolved = await resolved_paths(self._files, pdp, request)
+        return rows_of(pdp, request, self._store.task(request.task), resolved)
+
+    async def facts(self, request: ActionRequest) -> dict[str, dict[str, Any]]:
+        """What an action's arguments mean, as policy reads it: `destination`, `path`, `git`, `sql`, `command`.
+
+        Raises:
+            CallerError: something of it is unknown, or the thing is not in the catalogue.
+            OperatorError: no policy is loaded.
+        """
+        pdp = self._policy.current()
+        resolved = await resolved_paths(self._files, pdp, request)
+        offering = pdp.offering(request.kind, request.server, request.name)
+        if offering is None:
+            raise CallerError(Reason.UNKNOWN_TOOL, "it is not in the catalogue")
+        return select_once(request, offering.entry, pdp.directory, resolved).records()
+
+    async def ahead(
+        self, request: ActionRequest, *, definition: DefinitionDigest | None, hint: HoldId | None = None
+    ) -> Held | Refused | None:
+        """The same as calling, for an action whose server is not connected yet; but what would be granted is only told.
+
+        Args:
+            definition: the pinned one: that the server offers it still is found out when it is connected.
+
+        Returns:
+            None: it would be granted. Nothing is recorded, and the decision that counts is made once the server is connected.
+
+        Raises:
+            StoreError: the refusal or hold cannot be recorded.
+            OperatorError: no policy is loaded.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                attempt, pdp, resolved = await self._attempted(request, definition, None)
+                if isinstance(attempt.decision, Allow):
+                    foreign = self._check_hint(request, hint, attempt.snapshot.at_ms) if hint is not None else None
+                    if foreign is None and not _spoiled(attempt, resolved):
+                        return None
+                outcome = await self._concluded(pdp, attempt, hint, resolved)
+                if not isinstance(
+                    outcome, Granted
+                ):  # never one: what would be granted and is not refused was told above
+                    return outcome
+            except ConflictError:
+                continue
+        return Refused(reason=Reason.CONFLICT)
+
+    async def still(self, request: ActionRequest) -> Decision:
+        """What would be decided now about an action that was granted. Nothing is recorded, and nothing comes of it but an end.
+
+        An approval that the grant has spent is not there any more, so such an action needs one again.
+
+        Raises:
+            OperatorError: no policy is loaded.
+            StoreError: the state cannot be read.
+        """
+        pdp = self._policy.current()
+        resolved = await resolved_paths(self._files, pdp, request)
+        live = self._store.live_hold(request.task, request.digest)
+        snapshot = self._gather(pdp, request, None, live, resolved)
+        return self._decide(pdp, request, snapshot, snapshot.encode())
+
+    async def _once(
+        self,
+        request: ActionRequest,
+        definition: DefinitionDigest | None,
+        hint: HoldId | None,
+        lending: Lending | None = None,
+    ) -> Outcome:
+        attempt, pdp, resolved = await self._attempted(request, definition, lending)
+        return await self._concluded(pdp, attempt, hint, resolved)
+
+    async def _attempted(
+        self, request: ActionRequest, definition: DefinitionDigest | None, lending: Lending | None
+    ) -> tuple["_Attempt", Pdp, dict[str, str]]:
+        """Steps 3 and 4."""
+        pdp = self._policy.current()
+        resolved = await resolved_paths(self._files, pdp, request)
+        if self._policy.current().revision != pdp.revision:
+            raise ConflictError(Reason.CONFLICT, "another bundle came into force while paths were looked up")
+        changed = await self._changed(request)
+        attempt = self._attempt(pdp, request, definition, resolved, lending, changed=changed)
+        if isinstance(attempt.decision, NeedsApproval) and attempt.live is None:
+            for allowance in self._store.allowances(request.agent):
+                ahead = self._ahead_of(pdp, attempt, definition, resolved, allowance)
+                if ahead is not None:
+                    return ahead, pdp, resolved
+        return attempt, pdp, resolved
+
+    def _attempt(
+        self,
+        pdp: Pdp,
+        request: ActionRequest,
+        definition: DefinitionDigest | None,
+        resolved: dict[str, str],
+        lending: Lending | None,
+        *,
+        changed: "_Changed | None" = None,
+        allowance: Allowance | None = None,
+    ) -> "_Attempt":
+        """Gather and decide, once, without a pause between the two."""
+        live = self._store.live_hold(request.task, request.digest)
+        if (
+            live is not None
+            and live.approval is not None
+            and live.preview
+            and (changed is None or changed.hold != live)
+        ):
+            raise ConflictError(Reason.CONFLICT, "the hold was answered while its preconditions were looked at")
+        laid = self._store.containment_changes()
+        snapshot = self._gather(pdp, request, definition, live, resolved, allowance)
+        encoded = snapshot.encode()
+        began = time.perf_counter()
+        decision = self._decide(pdp, request, snapshot, encoded)
+        return _Attempt(
+            pdp=pdp,
+            request=request,
+            snapshot=snapshot,
+            encoded=encoded,
+            decision=decision,
+            decide_s=time.perf_counter() - began,
+            id=DecisionId(self._ids.new("dec")),
+            live=live,
+            laid=laid,
+            lending=lending,
+            definition=definition,
+            changed=changed.what if changed is not None else "",
+        )
+
+    def _ahead_of(
+        self,
+        pdp: Pdp,
+        attempt: "_Attempt",
+        definition: DefinitionDigest | None,
+        resolved: dict[str, str],
+        allowance: Allowance,
+    ) -> "_Attempt | None":
+        """The same decided with an allowance, where one covers it and policy takes it; None otherwise."""
+        request, now = attempt.request, attempt.snapshot.at_ms
+        offering = pdp.offering(request.kind, request.server, request.name)
+        if offering is None or now >= allowance.until_ms or allowance.used >= allowance.most:
+            return None
+        selected = select_once(request, offering.entry, pdp.directory, resolved)
+        if not covers(allowance, request, offering.entry, selected):
+            return None
+        again = self._attempt(pdp, request, definition, resolved, attempt.lending, allowance=allowance)
+        return again if isinstance(again.decision, Allow) and again.live is None else None
+
+    async def _changed(self, request: ActionRequest) -> "_Changed | None":
+        """Whether what an approval rests on is as it was; None: there is nothing to look at."""
+        live = self._store.live_hold(request.task, request.digest)
+        if live is None or live.approval is None or not live.preview:
+            return None
+        preview = held_preview(self._store, live)
+        if preview is None or self._previewer is None:
+            return _Changed(live, "nobody can look at what the approval rests on")
+        return _Changed(live, await self._previewer.changed(preview))
+
+    async def _concluded(self, pdp: Pdp, attempt: "_Attempt", hint: HoldId | None, resolved: dict[str, str]) -> Outcome:
+        """Step 5 and what follows from it."""
+        request, decision, snapshot, live = attempt.request, attempt.decision, attempt.snapshot, attempt.live
+        if hint is not None and not isinstance(decision, Deny):
+            foreign = self._check_hint(request, hint, snapshot.at_ms)
+            if foreign is not None:
+                refusal = HoldRefused(request=request.id, reason=foreign.value, hold=hint)
+                await self._commit(attempt, refusal)
+                return Refused(reason=foreign)
+        match decision:
+            case Allow():
+                spoiled = _spoiled(attempt, resolved)
+                if live is not None and spoiled is Reason.APPROVAL_DENIED:
+                    return await self._turn_away(attempt, spoiled, live)
+                if live is not None and spoiled is not None:
+                    await self._commit(attempt, HoldExpired(hold=live.id, why=spoiled.value))
+                    return Refused(reason=spoiled)
+                return await self._allow(pdp, attempt, decision)
+            case Deny():
+                return await self._deny(attempt, decision)
+            case NeedsApproval():
+                return await self._hold(pdp, attempt, decision, resolved)
+            case _:
+                assert_never(decision)
+
+    def _decide(self, pdp: Pdp, request: ActionRequest, snapshot: Snapshot, encoded: bytes) -> Decision:
+        """Decide within the deadline, or deny.
+
+        See `decided_in_time`.
+        """
+        return decided_in_time(pdp, request, snapshot, encoded, self._limits.decide_timeout_s, self._stopwatch)
+
+    def _gather(
+        self,
+        pdp: Pdp,
+        request: ActionRequest,
+        definition: DefinitionDigest | None,
+        live: Hold | None,
+        resolved: dict[str, str],
+        allowance: Allowance | None = None,
+    ) -> Snapshot:
+        approved = live is not None and live.status is HoldStatus.APPROVED
+        state = self._store.task(request.task)
+        parents, principals = links_of(self._store, pdp, state)
+        at_ms = self._clock.now_ms()
+        approval = live.approval if live is not None and approved else None
+        if approval is None and allowance is not None:
+            given = allowance.approval
+            approval = msgspec.structs.replace(given, allowance=allowance.id, expires_at_ms=allowance.until_ms)
+        return Snapshot(
+            at_ms=at_ms,
+            revision=pdp.revision,
+            agent=pdp.agents.get(request.agent),
+            task=state,
+            human_groups=pdp.humans.get(request.human, ()),
+            definition=definition,
+            approval=approval,
+            allowance=allowance,
+            parents=parents,
+            principals=principals,
+            containments=restrictions_on(self._store, pdp, request, state, principals),
+            signals=scores_of(self._store, pdp, state),
+            resolved=resolved,
+            measures=readings_of(self._store, pdp, request, state, at_ms, resolved),
+            origins=self._origins_of(pdp, request, state),
+        )
+
+    def _origins_of(self, pdp: Pdp, request: ActionRequest, state: TaskState | None) -> dict[str, Origin]:
+        offering = pdp.offering(request.kind, request.server, request.name)
+        if offering is None or state is None:
+            return {}  # denied for that
+        return self._origins.gather(offering.entry, pdp.directory, request, state.task.root)
+
+    def _check_hint(self, request: ActionRequest, hint: HoldId, now_ms: int) -> Reason | None:
+        """Whether the hold a client names can serve this retry (BIND-01, 02, 06, 08, TOOL-10)."""
+        hold = self._store.hold(hint)
+        if hold is None:
+            return Reason.UNKNOWN_APPROVAL
+        if hold.task != request.task:
+            return Reason.APPROVAL_PRINCIPAL
+        if hold.digest != request.digest:
+            return Reason.ACTION_HASH_MISMATCH
+        match hold.status:
+            case HoldStatus.CONSUMED:
+                return Reason.APPROVAL_USED
+            case HoldStatus.DENIED:
+                return Reason.APPROVAL_DENIED
+            case HoldStatus.EXPIRED:
+                return Reason.APPROVAL_TIMEOUT if hold.approval is None else Reason.APPROVAL_EXPIRED
+            case HoldStatus.PENDING:
+                return None
+            case HoldStatus.APPROVED:
+                expired = hold.approval is None or now_ms >= hold.approval.expires_at_ms
+                return Reason.APPROVAL_EXPIRED if expired else None
+            case _:
+                assert_never(hold.status)
+
+    async def _allow(self, pdp: Pdp, attempt: "_Attempt", allow: Allow) -> Outcome:
+        request = attempt.request
+        offering = pdp.offering(request.kind, request.server, request.name)
+        if offering is None:
+            raise ConflictError(Reason.UNKNOWN_TOOL, "the catalogue entry vanished between decision and commit")
+        entry, resolved = offering.entry, attempt.snapshot.resolved
+        value = select_once(request, entry, pdp.directory, resolved).value
+        execution = ExecutionId(self._ids.new("exe"))
+        ahead = attempt.snapshot.allowance
+        spent = attempt.live if attempt.snapshot.approval is not None and ahead is None else None
+        moves = moves_after(pdp, request, attempt.snapshot)
+        asked = attempt.lending(execution, attempt.snapshot.at_ms) if attempt.lending is not None else None
+        started = ExecutionStarted(
+            execution=execution,
+            request=request.id,
+            decision=attempt.id,
+            digest=request.digest,
+            arguments=request.arguments.digest,
+            task=request.task,
+            instance=self._instance,
+            hold=spent.id if spent else None,
+            allowance=ahead.id if ahead is not None else AllowanceId(""),
+            labels=entry.labels,
+            currency=value.currency if value else "",
+            value=value.amount if value else 0,
+            laid=attempt.laid,
+            clauses=allow.clauses,
+            moves=moves,
+            lease=asked.lease.id if asked is not None else "",
+        )
+        receipt = await self._commit(attempt, *((started, asked) if asked is not None else (started,)))
+        state = attempt.snapshot.task
+        root = state.task.root if state is not None else request.task
+        counted = any(move.on_executed for move in moves)
+        grant = Grant.issue(allow, receipt, request, entry, execution, content=pdp.content, root=root, counted=counted)
+        return Granted(grant=grant)
+
+    async def _deny(self, attempt: "_Attempt", deny: Deny) -> Outcome:
+        live = attempt.live
+        given = live.approval if live is not None and deny.reason is Reason.APPROVAL_EXPIRED else None
+        # A clock that stepped back behind the approval denies too, but the approval's own time is still to come: it is not lost.
+        lapsed = given is not None and attempt.snapshot.at_ms >= given.expires_at_ms
+        await self._commit(attempt, *((HoldExpired(hold=given.hold),) if given is not None and lapsed else ()))
+        return Refused(reason=deny.reason)
+
+    async def _hold(self, pdp: Pdp, attempt: "_Attempt", decision: NeedsApproval, resolved: dict[str, str]) -> Outcome:
+        live, now = attempt.live, attempt.snapshot.at_ms
+        if live is not None and live.status is HoldStatus.DENIED:
+            return await self._turn_away(attempt, Reason.APPROVAL_DENIED, live)
+        if live is not None and now >= live.expires_at_ms:
+            await self._commit(attempt, HoldExpired(hold=live.id))
+            return Refused(reason=Reason.APPROVAL_TIMEOUT, hold=live)
+        if live is not None:
+            await self._commit(attempt)
+            return Held(hold=live)
+        task = attempt.request.task
+        # Those on their way to the store count: calls in parallel must not wear people out faster than calls in turn.
+        opened = self._store.holds_opened_since(task, now - 60_000) + self._opening[task]
+        if opened >= self._limits.holds_per_task_per_minute:
+            return await self._turn_away(attempt, Reason.APPROVAL_RATE, None)
+        self._opening[task] += 1
+        try:
+            return await self._open(pdp, attempt, decision, resolved)
+        finally:
+            self._opening[task] -= 1
+            if not self._opening[task]:
+                del self._opening[task]
+
+    async def _open(self, pdp: Pdp, attempt: "_Attempt", decision: NeedsApproval, resolved: dict[str, str]) -> Outcome:
+        """A new hold, with what people are shown of the effect: durable together, so that nobody is asked without it."""
+        offering = pdp.offering(attempt.request.kind, attempt.request.server, attempt.request.name)
+        if self._previewer is None or offering is None or offering.entry.preview is None:
+            hold = self._new_hold(attempt, decision)
+            await self._commit(attempt, HoldOpened(hold=hold))
+            return self._told(hold)
+        preview = await self._previewer.preview(attempt.request, offering.entry, resolved)
+        # That took its time: the decision that is recorded is one about now.
+        if self._policy.current().revision != pdp.revision:
+            raise ConflictError(Reason.CONFLICT, "another bundle came into force while the effect was looked at")
+        again = self._attempt(pdp, attempt.request, attempt.definition, resolved, attempt.lending)
+        if not isinstance(again.decision, NeedsApproval) or again.live is not None:
+            raise ConflictError(Reason.CONFLICT, "it was decided otherwise while the effect was looked at")
+        encoded = preview.encode() if preview is not None else b""
+        hold = self._new_hold(again, again.decision, preview_digest(encoded) if preview is not None else "")
+        sealed = Payload(request=preview_key(hold), task=hold.task, arguments=encoded, snapshot=b"")
+        await self._commit(again, HoldOpened(hold=hold), sealed=(sealed,) if preview is not None else ())
+        return self._told(hold)
+
+    def _told(self, hold: Hold) -> Held:
+        """A new hold is durable: whoever tells people is told."""
+        if self._on_held is not None:
+            self._on_held(hold)
+        return Held(hold=hold)
+
+    async def _turn_away(self, attempt: "_Attempt", reason: Reason, hold: Hold | None) -> Refused:
+        refusal = HoldRefused(request=attempt.request.id, reason=reason.value, hold=hold.id if hold else None)
+        await self._commit(attempt, refusal)
+        return Refused(reason=reason, hold=hold)
+
+    def _new_hold(self, attempt: "_Attempt", decision: NeedsApproval, preview: str = "") -> Hold:
+        request, now = attempt.request, attempt.snapshot.at_ms
+        return Hold(
+            id=HoldId(self._ids.new("hold")),
+            request=request.id,
+            digest=request.digest,
+            task=request.task,
+            agent=request.agent,
+            human=request.human,
+            kind=request.kind,
+            server=request.server,
+            name=request.name,
+            groups=decision.approvers,
+            needs=decision.needs,
+            decision=attempt.id,
+            preview=preview,
+            opened_at_ms=now,
+            expires_at_ms=now + int(self._limits.hold_ttl_s * 1_000),
+            resolved=places(attempt.snapshot.resolved),
+        )
+
+    def _abandon(self, batch: Batch) -> None:
+        """Nobody waits for this commit any more, yet it may become durable: then say that what it started never ran.
+
+        Commits keep their order, so the ending finds the start if there is one, and a conflict means that there is none.
+        """
+        for record in batch.records:
+            if isinstance(record, ExecutionStarted):
+                reason = Reason.CANCELLED.value
+                self._outcomes.put(ExecutionEnded(execution=record.execution, outcome="failed", reason=reason))
+            elif isinstance(record, LeaseAsked):
+                self._outcomes.put(LeaseEnded(lease=record.lease.id, outcome="never", why=Reason.CANCELLED.value))
+
+    async def _commit(self, attempt: "_Attempt", *more: Record, sealed: tuple[Payload, ...] = ()) -> Receipt:
+        """Request, decision and what follows from it, durable together or not at all."""
+        request = attempt.request
+        payload = Payload(
+            request=request.id,
+            task=request.task,
+            arguments=request.arguments.data,
+            snapshot=attempt.encoded,
+        )
+        records = (received(request), made(attempt.pdp, attempt.id, request, attempt.decision), *more)
+        batch = Batch(at_ms=attempt.snapshot.at_ms, records=records, payloads=(payload, *sealed))
+        began = time.perf_counter()
+        deadline = Deadline(self._limits.record_timeout_s)
+        try:
+            receipt = await self._store.commit(batch)
+            self.recording = True
+            took = time.perf_counter() - began
+            self._watch.decided(request, attempt.id, attempt.decision, decide_s=attempt.decide_s, record_s=took)
+            return receipt
+        except ConflictError:
+            raise
+        except StoreError:
+            self.recording = False
+            self._watch.unrecorded()
+            raise
+        except asyncio.CancelledError:
+            self._abandon(batch)
+            if not deadline.stop():
+                raise
+            self.recording = False
+            self._watch.unrecorded()
+            # It may still become durable; then `_abandon` says of it that it never ran. Nothing runs now.
+            raise StoreError(Reason.CANNOT_RECORD, "the record store did not answer in time") from None
+        finally:
+            deadline.stop()
+
+
+class _Changed(msgspec.Struct, frozen=True):
+    """What became of the preconditions of a hold's approval; nothing: they are as they were."""
+
+    hold: Hold
+    what: str
+
+
+class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    pdp: Pdp
+    """Under which it was decided."""
+    request: ActionRequest
+    snapshot: Snapshot
+    encoded: bytes
+    decision: Decision
+    decide_s: float
+    """How long deciding took."""
+    id: DecisionId
+    live: Hold | None
+    laid: int
+    """How often restrictions had changed before they were read."""
+    lending: Lending | None
+    definition: DefinitionDigest | None
+    changed: str
+    """What of the approval's preconditions is not as it was."""
+
+
+def _spoiled(attempt: _Attempt, resolved: Mapping[str, str]) -> Reason | None:
+    """Why an action that policy allows is refused for what people said of it."""
+    live = attempt.live
+    if live is not None and live.status is HoldStatus.DENIED:
+        # A person's no outlives a policy that would no longer have asked: it holds for the task (ADR 0008).
+        return Reason.APPROVAL_DENIED
+    if live is not None and attempt.snapshot.approval is not None and live.resolved != places(resolved):
+        # The approver saw where the paths led; a link moved since, so this is another action (BIND-01).
+        return Reason.ACTION_HASH_MISMATCH
+    if live is not None and attempt.snapshot.approval is not None and attempt.changed:
+        # What people said yes to is not what would happen now: they are asked again (BIND-12, BIND-13).
+        return Reason.PRECONDITION_CHANGED
+    if live is not None and live.override and attempt.decision.reason is Reason.OVERRIDDEN:
+        # The person overrode the deny they were shown. What denies now and did not then is another one.
+        revision, *policies = live.over or ("",)
+        if attempt.decision.revision != revision or not set(attempt.decision.policies).issubset(policies):
+            return Reason.PRECONDITION_CHANGED
+    return None
+
+
+def decided_in_time(
+    pdp: Pdp,
+    request: ActionRequest,
+    snapshot: Snapshot,
+    encoded: bytes,
+    most_s: float,
+    stopwatch: Callable[[], float] = time.monotonic,
+) -> Decision:
+    """Decide within a deadline, or deny.
+
+    The engine cannot be interrupted, but its work is bounded (`pdp.decide.MAX_PARTS`, `policy.guard`): what takes longer
+    all the same was not foreseen. Its answer is thrown away, whatever it was, and kept nowhere (case POLE-16).
+    """
+    began = stopwatch()
+    decision = decide(pdp, request, snapshot, encoded=encoded)
+    took = stopwatch() - began
+    if 0 <= took <= most_s:
+        return decision
+    return Deny(
+        request=decision.request,
+        snapshot=decision.snapshot,
+        revision=decision.revision,
+        reason=Reason.POLICY_TIMEOUT,
+        errors=(f"decided in {took * 1_000:.0f} ms, which is more than {most_s * 1_000:.0f} ms",),
+    )
+
+
+def received(request: ActionRequest) -> RequestReceived:
+    """The request's record."""
+    return RequestReceived(
+        request=request.id,
+        kind=request.kind,
+        server=request.server,
+        name=request.name,
+        arguments=request.arguments.digest,
+        digest=request.digest,
+        agent=request.agent,
+        human=request.human,
+        task=request.task,
+    )
+
+
+def rebuilt(asked: RequestReceived, arguments: bytes) -> ActionRequest:
+    """The request again, from its record and the sealed bytes; `received` of it is the record, if they belong together."""
+    return ActionRequest.make(
+        id=asked.request,
+        kind=asked.kind,
+        server=asked.server,
+        name=asked.name,
+        arguments=SealedArguments(arguments, ArgumentsDigest(sha256_digest(arguments))),
+        agent=asked.agent,
+        human=asked.human,
+        task=asked.task,
+    )
+
+
+def made(pdp: Pdp, decision_id: DecisionId, request: ActionRequest, decision: Decision) -> DecisionMade:
+    """The record of a decision made under `pdp`. `service.evidence.replay` builds it again and compares every member."""
+    outcome = _OUTCOMES[type(decision)]
+    return DecisionMade(
+        decision=decision_id,
+        request=request.id,
+        digest=decision.request,
+        snapshot=decision.snapshot,
+        revision=decision.revision,
+        engine=ENGINE,
+        outcome=outcome,
+        reason=decision.reason.value,
+        policies=decision.policies,
+        approvers=decision.approvers if isinstance(decision, NeedsApproval) else (),
+        needs=decision.needs if isinstance(decision, NeedsApproval) else (),
+        errors=told(request, decision, pdp.words) if decision.errors else (),
+    )

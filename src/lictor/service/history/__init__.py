@@ -1,0 +1,1 @@
+"""What a task has seen and used, between the store and the decision."""
