@@ -1,6 +1,6 @@
-"""Verify a log in stretches, on as many cores as there are: only whether all is well (`records.stretch`,
-`service.evidence.gist`).
+"""Verify a log in stretches, on as many cores as there are: only whether all is well.
 
+The tree is `records.stretch`'s part, what records say to each other `service.evidence.gist`'s.
 Each process has a view of its own; a stretch is read once, for its tree and for what its records mean. What of the result is not
 a clear yes is looked at again by the verifiers that read in order, so findings never depend on processes.
 """

@@ -1,9 +1,8 @@
-"""A browser's answer of a passkey, checked (`service.people.passkeys.Ceremony`): the one module that knows the `webauthn`
-library.
+"""A browser's answer of a passkey, checked: the one module that knows the `webauthn` library.
 
-Every check of W3C WebAuthn level 3, sections 7.1 and 7.2, that has a reason code of its own is made here first; the library then
-checks all of them again, and the signature. It is loaded at the first answer. Refuses to know whose a passkey is and what its
-signature is for.
+What is asked of it is `service.people.passkeys.Ceremony`. Every check of W3C WebAuthn level 3, sections 7.1 and 7.2, that has a
+reason code of its own is made here first; the library then checks all of them again, and the signature. It is loaded at the first
+answer. Refuses to know whose a passkey is and what its signature is for.
 """
 
 import hashlib

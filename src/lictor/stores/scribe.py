@@ -106,6 +106,8 @@ class Scribe:
         Raises:
             LictorError, sqlite3.Error, OSError: nothing of it is recorded, or nobody may be told that it is; `drop` is due.
         """
+        if self._failed:
+            self.end_journal()  # gives the right back
         if wait:
             self._take()
         elif not self._right.take(wait_s=0):
@@ -114,13 +116,11 @@ class Scribe:
             return self._recorded(jobs, wait=wait)
         finally:
             if not self.journaling:
-                self._right.give_back()
+                self._right.give_back(wanted=wait and self._right.wanted())
 
     def _recorded(self, jobs: Sequence[Job], *, wait: bool) -> bool:
         now = time.perf_counter()
         self._run = self._run + 1 if now - self._last < QUIET_S else 0
-        if self._failed:
-            self.end_journal()
         self._recover_if_left()
         cursor = (self.connection or self._open()).cursor()
         if not self.journaling:
@@ -133,9 +133,7 @@ class Scribe:
                 self._write(cursor, group)
                 self._start_journal(cursor)
         else:
-            cursor.execute(
-                "BEGIN"
-            )  # one look at the tables for all of it: each by itself would cost a lock and its release
+            cursor.execute("BEGIN")  # one look for all of it: each by itself would cost a lock and its release
             group = self._collected(cursor, jobs)
             cursor.execute("ROLLBACK")
             if group is not None:
@@ -184,9 +182,19 @@ class Scribe:
                 return
         synchronous(cursor, full=True)
         begin(cursor, wait=True)
+        self._rewrite_if_doubtful()
         self._write(cursor, group)
-        self._durable = self._in_tables
+        self._all_durable()
         synchronous(cursor, full=False)
+
+    def _rewrite_if_doubtful(self) -> None:
+        """Before a commit that is to make everything durable: a sync has failed since the last one that did."""
+        if self._failed or self._mover.failed:
+            rewrite(self._log.path)
+
+    def _all_durable(self) -> None:
+        self._durable = self._in_tables
+        self._mover.failed = False
 
     def _write(self, cursor: sqlite3.Cursor, group: Group) -> None:
         """A transaction that has begun, with this group and those that are not written yet."""
@@ -243,8 +251,8 @@ class Scribe:
         synchronous(cursor, full=durable)
         begin(cursor, wait=True)
         self.cache.refresh(cursor, self.unwritten)
-        if durable and (self._failed or self._mover.failed):
-            rewrite(self._log.path)
+        if durable:
+            self._rewrite_if_doubtful()
         if self.unwritten.parts:
             self._write(cursor, Group(cursor, self.cache, self._log, self.unwritten))
         elif durable:
@@ -255,8 +263,7 @@ class Scribe:
         else:
             cursor.execute("ROLLBACK")
         if durable:
-            self._durable = self._in_tables
-            self._mover.failed = False
+            self._all_durable()
 
     def end_journal(self, *, wanted: bool = False) -> None:
         """Everything in the tables, durably, and the right given back. `wanted`: somebody waits for it. Idempotent.
