@@ -6,7 +6,7 @@ Refuses to know HTTP and credentials.
 import asyncio
 import contextlib
 import math
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +39,8 @@ class Reload:
     house: House
     every_s: float = RELOAD_EVERY_S
     retry_s: float = RETRY_EVERY_S
+    then: Callable[[], None] | None = None
+    """What is done once a new one is in force."""
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -52,6 +54,8 @@ class Reload:
                 bundle = await asyncio.to_thread(self.house.folder.load)
                 if await self.house.activate(bundle):
                     self.house.say(f"bundle {bundle.revision[:19]} is in force")
+                    if self.then is not None:
+                        self.then()
                 retry_at, said = math.inf, ""
             except Exception as error:  # noqa: BLE001 - a stricter policy must arrive, whatever went wrong before
                 # The folder counts as read now, and a full disk or a slow guard says nothing about what is in it.

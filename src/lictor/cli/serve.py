@@ -41,6 +41,7 @@ def _quick_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 async def _serve(args: argparse.Namespace) -> int:
     from lictor.app import Runtime, bundle_path, open_house, servers_of, warn
+    from lictor.app.collector import set_aside
     from lictor.app.listen import http_server
     from lictor.app.metrics import metrics_served
 
@@ -52,5 +53,8 @@ async def _serve(args: argparse.Namespace) -> int:
         warn(f"MCP endpoint  {settings.audience}  ({', '.join(servers)})")
         warn(f"approvals     {settings.people_url}/")
         warn("open a task with: lictor task open --agent NAME --purpose PURPOSE")
-        await http_server(runtime).serve()
+        server = http_server(runtime)
+        runtime.reload.then = set_aside
+        set_aside()
+        await server.serve()
     return Exit.OK
