@@ -1,7 +1,6 @@
 """Restrictions, longer chains and contracts can only raise an answer on `Allow < NeedsApproval < Deny`."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -182,7 +181,9 @@ def test_asking_only_for_the_child_is_found_out(monkeypatch):
     monkeypatch.setattr(
         deciding,
         "_evaluate",
-        lambda pdp, asked, ready, context: real(pdp, asked, replace(ready, principals=ready.principals[:1]), context),
+        lambda pdp, asked, ready, context: real(
+            pdp, asked, msgspec.structs.replace(ready, principals=ready.principals[:1]), context
+        ),
     )
     with pytest.raises(AssertionError, match="may not"):
         parents_only_raise()

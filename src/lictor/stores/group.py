@@ -260,12 +260,12 @@ class Group:
         """
         sealed: dict[str, Sealed] = {}
         for payload in payloads:
-            if payload.request in sealed or self._is_kept(payload.request):
-                message = f"the payload of request {payload.request!r:.80} is kept already"
-                raise ConflictError(Reason.CONFLICT, message)
             cipher = self._cipher(payload.task)
             if cipher is None:
                 continue
+            if payload.request in sealed or self._is_kept(payload.request):
+                message = f"the payload of request {payload.request!r:.80} is kept already"
+                raise ConflictError(Reason.CONFLICT, message)
             sealed[payload.request] = (payload.request, payload.task, *seal(cipher, payload))
         self.contents.payloads |= sealed
 

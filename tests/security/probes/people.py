@@ -5,15 +5,18 @@ import json
 import os
 import urllib.parse
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
+import svids
 import tokens
 from adversarial.wire import ask
+from lictor.identity.x509 import verify_chain
 from lictor.model.errors import CallerError
 from lictor.model.reasons import Reason
 from lictor.model.record import TaskOpened, decode_entry
-from security.now import now_s
+from security.now import lasting, now_s
 from security.probes.issuer import Issuer, own_certificate, serving
 from security.probes.stand import Place, Stand
 from security.probes.table import probe
@@ -159,6 +162,32 @@ async def leeway_s(place: Place) -> object:
 async def max_life_s(place: Place) -> object:
     """A token that lives five minutes."""
     return await _admitted(place)
+
+
+@contextlib.contextmanager
+def _mesh(place: Place) -> Iterator[None]:
+    """A trust domain, and a workload in it whose certificate lives for two hours."""
+    now = datetime.fromtimestamp(now_s(), UTC)
+    root = svids.issue(ca=True, uris=["spiffe://mesh.example"], **lasting())
+    times = {"begins": now - timedelta(hours=1), "ends": now + timedelta(hours=1)}
+    place.around["leaf"] = svids.issue(root, uris=["spiffe://mesh.example/one"], **times).der
+    (place.folder / "mesh.json").write_bytes(svids.bundle(root))
+    yield
+
+
+_MESH = {"issuers.corp.kind": "spiffe", "issuers.corp.url": "spiffe://mesh.example", "issuers.corp.file": "mesh.json"}
+
+
+@probe("issuers.*.svid_life_s", (3_600, "unauthenticated"), (10_800, "permitted"), base=_MESH, around=_mesh)
+async def svid_life_s(place: Place) -> object:
+    """A certificate that lives for two hours."""
+    async with place.stand() as stand:
+        issuers = stand.runtime.entrance.front.issuers
+        try:
+            await verify_chain([place.around["leaf"]], issuers, stand.house.clock.now_ms())
+        except CallerError as error:
+            return error.reason
+        return "permitted"
 
 
 @probe("issuers.*.client_id", ("", "permitted"), ("somebody", "audience"), base=FILE, around=_keys)
