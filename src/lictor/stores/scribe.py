@@ -39,7 +39,7 @@ CHECKPOINT_BUSY: Final = 16 * 1024 * 1024
 QUIET_S: Final = 0.05
 """After so long without a commit it is quiet: callers that come one by one are closer together."""
 BUSY_AFTER: Final = 64
-"""Groups without a quiet moment after which the next ones go to the journal."""
+"""Groups in the writer's thread without a quiet moment after which the next ones go to the journal."""
 BEHIND: Final = 64
 """Groups in the journal from which the tables catch up although more wait; two of agents' calls may be in each."""
 BEHIND_S: Final = 0.01
@@ -120,7 +120,10 @@ class Scribe:
 
     def _recorded(self, jobs: Sequence[Job], *, wait: bool) -> bool:
         now = time.perf_counter()
-        self._run = self._run + 1 if now - self._last < QUIET_S else 0
+        if now - self._last >= QUIET_S:
+            self._run = 0
+        elif wait:  # a caller alone, who is served on its own loop, gains nothing by a journal
+            self._run += 1
         self._recover_if_left()
         cursor = (self.connection or self._open()).cursor()
         if not self.journaling:
