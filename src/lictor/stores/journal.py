@@ -142,12 +142,12 @@ class Journal:
         """Remove the files, durably: a frame that nobody was told of may be in them and must not be found beside a later one.
 
         Raises:
-            OSError: they may still be there.
+            OSError: they may still be there, and are still open: it has to be asked again.
         """
-        self.close(clear=False)
         for path in self._paths:
             path.unlink(missing_ok=True)
         sync_folder(self._paths[0].parent)
+        self.close(clear=False)
 
 
 def write(file: int, data: bytes, at: int) -> None:

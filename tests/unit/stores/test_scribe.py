@@ -1,6 +1,7 @@
 """The journal through a real store: when it is used, that nobody can tell from what they read, and what a crash leaves."""
 
 import asyncio
+import contextlib
 import shutil
 import sqlite3
 from contextlib import contextmanager
@@ -806,3 +807,47 @@ def test_control_what_the_journal_has_is_forgotten(tmp_path, monkeypatch):
     steps = [("commit", 0, [("open", 1, 0), ("start", 1, 0), ("hold", 1, 0)]), ("crash", 0, None)]
     with pytest.raises(AssertionError):
         asyncio.run(follow(log, steps))
+
+
+async def refused_and_not_removed(store, patch):
+    """A frame whose sync fails, in files that cannot be removed: refused, and refused again. Says what is there once they can."""
+
+    def fails(*_):
+        raise OSError(5, "input/output error")
+
+    for name in ("sync", "sync_folder"):
+        with patch.context() as broken:
+            broken.setattr(journal, name, fails)
+            with pytest.raises(StoreError):
+                await store.commit(batch(received(f"req_{name}"), decided(f"req_{name}")))
+    return store.size()
+
+
+async def test_what_was_refused_stays_out_while_the_files_cannot_be_removed(make, calm, monkeypatch):
+    """Whoever was refused finds nothing of it in the log, however long the disk does not let go of the frame."""
+    store = make()
+    await begun(store)
+    before = store.size()
+    assert await refused_and_not_removed(store, monkeypatch) == before
+    await store.commit(batch(received("req_after"), decided("req_after")))
+    assert store.size() == before + 2
+    assert store.rebuild_rows() == []
+
+
+async def test_control_files_that_are_let_go_first_bring_back_what_was_refused(make, calm, monkeypatch):
+    """Control: closed before they are removed, they count as a dead process's, and the frame is taken in."""
+    real = journal.Journal.discard
+
+    def closed_first(self):
+        self.close(clear=False)
+        journal.sync_folder(self._paths[0].parent)
+        real(self)
+
+    monkeypatch.setattr(journal.Journal, "discard", closed_first)
+    store = make()
+    await begun(store)
+    before = store.size()
+    with contextlib.suppress(StoreError):
+        await refused_and_not_removed(store, monkeypatch)
+        await store.commit(batch(received("req_after"), decided("req_after")))
+    assert store.size() > before + 2
