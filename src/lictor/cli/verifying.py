@@ -1,4 +1,7 @@
-"""Verify a state folder's log without trusting it: nothing of the store is opened that the damage could have reached."""
+"""Verify a state folder's log without trusting it: nothing of the store is opened that the damage could have reached.
+
+One thing is written before: what a gateway that died has left in its journal goes into the tables, as for whoever opens the log.
+"""
 
 import sqlite3
 from collections.abc import Callable, Sequence

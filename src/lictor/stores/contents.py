@@ -68,24 +68,23 @@ class Unwritten:
 
     Attributes:
         parts: groups, in order.
+        requests: whose payloads are among it.
         changes: the rows they change, as of the last of them. Another thread reads it: it is replaced, never emptied.
     """
 
-    __slots__ = ("changes", "parts")
+    __slots__ = ("changes", "parts", "requests")
 
     def __init__(self) -> None:
         """Nothing."""
         self.parts: list[Contents] = []
+        self.requests: set[str] = set()
         self.changes: Changes = {}
 
     def add(self, part: Contents) -> None:
         """One more; from now on readers see it."""
         self.parts.append(part)
+        self.requests.update(part.payloads)
         self.changes.update(part.changes)
-
-    def keeps(self, request: str) -> bool:
-        """Whether a request's payload is among it."""
-        return any(request in part.payloads for part in self.parts)
 
     def on_top_of(self, tree: FrontierBuilder) -> FrontierBuilder:
         """The tree with it, from that of the tables; what they hold already (a commit whose end was interrupted) is dropped.
@@ -109,4 +108,5 @@ class Unwritten:
     def clear(self) -> None:
         """It is in the tables."""
         self.parts = []
+        self.requests = set()
         self.changes = {}

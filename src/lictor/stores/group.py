@@ -270,7 +270,7 @@ class Group:
         self.contents.payloads |= sealed
 
     def _is_kept(self, request: str) -> bool:
-        if request in self.contents.payloads or self._below.keeps(request):
+        if request in self.contents.payloads or request in self._below.requests:
             return True
         return self._cursor.execute(_KEPT, (request,)).fetchone() is not None
 

@@ -14,8 +14,6 @@ import os
 from pathlib import Path
 from typing import Final
 
-from lictor.model.errors import StoreError
-from lictor.model.reasons import Reason
 from lictor.stores import journal
 from lictor.stores.contents import Unwritten
 from lictor.stores.group import Cache, Group
@@ -68,8 +66,7 @@ def recover_if_left(log: Log) -> None:
         return
     right = Right(log.path)
     try:
-        if not right.take(wait_s=BUSY_S):
-            raise StoreError(Reason.CANNOT_RECORD, "another process keeps the log to itself")
+        right.insist(BUSY_S)
         if journal.left_over(log.path):
             recover(log)
             right.mark(journal=False)

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from lictor.model.errors import StoreError
+from lictor.model.reasons import Reason
 from lictor.stores.instances import try_lock, unlock
 from lictor.stores.private import FILE_MODE, check_private
 
@@ -61,6 +63,16 @@ class Right:
             return False
         self.mine = True
         return True
+
+    def insist(self, wait_s: float) -> None:
+        """Have it, within so many seconds.
+
+        Raises:
+            StoreError: `cannot_record`: another process keeps it.
+            OSError: the file cannot be made or written.
+        """
+        if not self.take(wait_s=wait_s):
+            raise StoreError(Reason.CANNOT_RECORD, "another process keeps the log to itself")
 
     def _wait(self, descriptor: int, wait_s: float) -> bool:
         give_up = time.monotonic() + wait_s

@@ -19,8 +19,7 @@ from threading import Thread
 from typing import Final
 
 from lictor.lifecycle.reading import Changes
-from lictor.model.errors import LictorError, StoreError
-from lictor.model.reasons import Reason
+from lictor.model.errors import LictorError
 from lictor.stores import journal, sqlite_schema
 from lictor.stores.contents import Unwritten
 from lictor.stores.group import Cache, Group
@@ -92,7 +91,7 @@ class Scribe:
             LictorError, sqlite3.Error, OSError: nobody here knows what is in it.
         """
         if self.behind_another:
-            self._take()
+            self._right.insist(sqlite_schema.BUSY_S)
             try:
                 self._recover_if_left()
             finally:
@@ -109,7 +108,7 @@ class Scribe:
         if self._failed:
             self.end_journal()  # gives the right back
         if wait:
-            self._take()
+            self._right.insist(sqlite_schema.BUSY_S)
         elif not self._right.take(wait_s=0):
             return False
         try:
@@ -143,10 +142,6 @@ class Scribe:
                 self._keep(cursor, group)
         self._last = time.perf_counter()
         return True
-
-    def _take(self) -> None:
-        if not self._right.take(wait_s=sqlite_schema.BUSY_S):
-            raise StoreError(Reason.CANNOT_RECORD, "another process keeps the log to itself")
 
     def _recover_if_left(self) -> None:
         """With the right: whoever had a journal in use has died."""

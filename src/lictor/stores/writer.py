@@ -204,9 +204,8 @@ class Writer:
                 return
             self._taken += sum(len(job.entries) for job in jobs)
             if self._scribe.patience_s != before or self._scribe.due:
-                self._queue.put(
-                    None
-                )  # the thread has to look for a quiet moment from now on, or to do something at once
+                # The thread has to look for a quiet moment from now on, or to do something at once.
+                self._queue.put(None)
         settle_here(jobs)
 
     # -- the thread ----------------------------------------------------------------------------------------------------
