@@ -12,6 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from integration.test_cli_tasks import ME, OPEN, Desk
+from lictor.cli import agents
 from lictor.cli.main import main
 from lictor.stores.clock import SystemClock
 
@@ -36,8 +37,9 @@ class Near(Desk):
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Desk:
-    """A fresh one: these tests change its registry."""
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """A fresh one, on the day these tests began: they change its registry, and may go on past midnight."""
+    monkeypatch.setattr(agents, "_today", lambda: TODAY)
     return Near(tmp_path)
 
 

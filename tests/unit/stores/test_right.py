@@ -43,7 +43,7 @@ for line in sys.stdin:
         path = Path(sys.argv[1]).with_name("count")
         for _ in range(int(rest[0])):
             if own.take(wait_s=30.0):
-                count = int(path.read_text())
+                count = int(path.read_text() or 0)
                 path.write_text(str(count + 1))
                 own.give_back(wanted=own.wanted())
                 turns += 1
