@@ -35,7 +35,7 @@ types:
 imports:
 	$(BIN)/lint-imports --cache-dir .import_linter_cache
 unit:
-	$(PYTEST) -n 2 tests/unit
+	$(PYTEST) -n 2 --dist loadgroup tests/unit
 
 # Part of a release and of no test: it asks PyPI's JSON API about every package, which not every network lets through.
 audit: $(VENV)/.installed
