@@ -23,7 +23,7 @@ from lictor.records.merkle import FrontierBuilder
 from lictor.stores.commit import changes_of, entries_of
 from lictor.stores.mover import Mover
 from lictor.stores.scribe import Scribe
-from lictor.stores.sealing import seal
+from lictor.stores.sealing import nonces, seal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -94,10 +94,11 @@ class Sketch(Bare):
 
     def _write(self, batches: list[Any]) -> None:
         data = []
+        fresh = nonces(len(batches))
         for batch, entries in batches:
             self.rows.update(changes_of(batch, self.rows.get))
             for payload in batch.payloads:
-                data += seal(self.cipher, payload)
+                data += seal(self.cipher, payload, next(fresh))
             for entry in entries:
                 self.tree.append(entry)
             data += entries

@@ -12,7 +12,7 @@ from typing import Any
 from crash.rig import Rig
 from lictor.model.errors import StoreError
 from lictor.model.reasons import Reason
-from lictor.stores import scribe, sqlite_schema
+from lictor.stores import copyist, scribe, sqlite_schema
 
 Fault = Callable[[Rig, Any], AbstractContextManager[None]]
 BUSY_S = 0.2
@@ -49,14 +49,16 @@ def writer_connections(rig: Rig, patch: Any, change: Callable[[sqlite3.Connectio
         change(connection)
         return connection
 
-    patch.setattr(scribe, "connect", broken)
+    for module in (scribe, copyist):
+        patch.setattr(module, "connect", broken)
     present = rig.real._writer._scribe.connection
     if present is not None:
         change(present)
     try:
         yield
     finally:
-        patch.setattr(scribe, "connect", real)
+        for module in (scribe, copyist):
+            patch.setattr(module, "connect", real)
         present = rig.real._writer._scribe.connection
         if present is not None:  # what the disk did to it is over
             present.execute("PRAGMA query_only=OFF")

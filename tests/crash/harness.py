@@ -34,6 +34,8 @@ NTH = {
     "6 refusal, before commit": 2,
     "6 refusal, after commit": 2,
     "J started": 1,
+    "J before copying": 4,
+    "J copied, nobody told": 4,
     "J before catching up": 4,
     "J caught up": 4,
     "J before it ends": 1,

@@ -22,6 +22,7 @@ from lictor.model.record import (
 )
 from lictor.ports import Batch, Receipt
 from lictor.stores import journal, scribe
+from lictor.stores.copyist import Copyist
 from lictor.stores.group import Group
 from lictor.stores.right import Right
 
@@ -183,6 +184,7 @@ def journaled(points: Points, log: Path) -> None:
     _hit(points, Right, "mark", after="J started", only={"journal": True})
     _hit(points, journal, "write", after="J frame written, not synced")
     _hit(points, journal.Journal, "append", after="J frame durable, nobody told")
+    _hit(points, Copyist, "_copy", before="J before copying", after="J copied, nobody told")
     _hit(points, scribe.Scribe, "catch_up", before="J before catching up", after="J caught up")
     _hit(points, journal.Journal, "close", before="J before it ends")
     _hit(points, Right, "mark", after="J ended, right not given back", only={"journal": False})

@@ -167,7 +167,10 @@ def test_no_failed_sync_breaks_a_promise(tmp_path, policy, scratch, monkeypatch,
         failing=True,
         first=journal_files() if journal else None,
     )
-    campaign.run(max(CONTROL, ROUNDS // 20))
+    for turn in range(1, 10):  # how many syncs a life has depends on the machine
+        campaign.run(turn * max(CONTROL, ROUNDS // 20))
+        if sum(one.failed for one in campaign.records) > 2:
+            break
     assert not campaign.faults, "\n".join(campaign.faults[:20])
     assert sum(one.failed for one in campaign.records) > 2
     assert campaign.promised > campaign.rounds / 4

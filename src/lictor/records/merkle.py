@@ -39,6 +39,11 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(b"\1" + left + right).digest()
 
 
+def size_bytes(size: int) -> bytes:
+    """What a stored frontier of this many leaves begins with."""
+    return size.to_bytes(_SIZE_BYTES, "big")
+
+
 def _fold(hashes: Sequence[bytes]) -> bytes:
     """Root over complete subtrees given from the largest to the smallest; at least one."""
     root = hashes[-1]
@@ -110,7 +115,7 @@ class FrontierBuilder:
 
     def to_bytes(self) -> bytes:
         """Size as 8 bytes, big-endian, then the subtree hashes from the largest to the smallest."""
-        return self._size.to_bytes(_SIZE_BYTES, "big") + b"".join(self._hashes)
+        return size_bytes(self._size) + b"".join(self._hashes)
 
     def freeze(self) -> "Frontier":
         """The same frontier as a value."""

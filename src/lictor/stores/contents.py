@@ -26,6 +26,7 @@ class Contents:
         payloads: by request.
         changes: rows as they are after it; None: removed.
         was: rows that it changes, as they were before, as far as that is known; None: not known, or there was none.
+        head: the tree with it, as the log stores it (`FrontierBuilder.to_bytes`), once it is known.
     """
 
     first: int
@@ -33,6 +34,7 @@ class Contents:
     payloads: dict[str, Sealed] = field(default_factory=dict)
     changes: Changes = field(default_factory=dict)
     was: Changes = field(default_factory=dict)
+    head: bytes = b""
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -42,6 +44,7 @@ class Contents:
             whole.entries += part.entries
             whole.payloads |= part.payloads
             whole.change(part.changes, part.was.get)
+        whole.head = parts[-1].head
         return whole
 
     @property
@@ -69,7 +72,7 @@ class Unwritten:
     Attributes:
         parts: groups, in order.
         requests: whose payloads are among it.
-        changes: the rows they change, as of the last of them. Another thread reads it: it is replaced, never emptied.
+        changes: the rows they change, as of the last of them. Another thread reads it: it grows, or is replaced.
     """
 
     __slots__ = ("changes", "parts", "requests")
@@ -93,10 +96,7 @@ class Unwritten:
             StoreError: `log_damaged`: the tables go on differently.
         """
         if self.parts and self.parts[0].first < tree.size:
-            later = [part for part in self.parts if part.first >= tree.size]
-            self.clear()
-            for part in later:
-                self.add(part)
+            self.drop(sum(part.first < tree.size for part in self.parts))
         for part in self.parts:
             if tree.size != part.first:
                 message = f"somebody else has appended to the log behind entry {part.first}"
@@ -105,8 +105,11 @@ class Unwritten:
                 tree.append_leaf(leaf)
         return tree
 
-    def clear(self) -> None:
-        """It is in the tables."""
-        self.parts = []
-        self.requests = set()
-        self.changes = {}
+    def drop(self, count: int) -> None:
+        """The first so many are in the tables."""
+        self.parts = self.parts[count:]
+        self.requests = {request for part in self.parts for request in part.payloads}
+        changes: Changes = {}
+        for part in self.parts:
+            changes.update(part.changes)
+        self.changes = changes

@@ -8,27 +8,28 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from lictor.lifecycle.rows import Key, Row, decode_row, encode_body, erased_key
+from lictor.lifecycle.reading import Changes
+from lictor.lifecycle.rows import Key, Row, decode_row, erased_key
 from lictor.model.errors import ConflictError, StoreError
 from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
-from lictor.model.record import LogKeyChanged, PayloadsErased, TaskOpened
+from lictor.model.record import ExecutionStarted, LogKeyChanged, PayloadsErased, TaskOpened
 from lictor.ports import Batch, Payload, Receipt
 from lictor.records.merkle import FrontierBuilder
-from lictor.records.roll import EVERY
-from lictor.stores import commit
+from lictor.stores import commit, tables
 from lictor.stores.contents import Contents, Sealed, Unwritten
 from lictor.stores.journal import Frame
 from lictor.stores.keychain import admit, check_in_force, key_in_force, own_key
-from lictor.stores.rolls import write_roll
-from lictor.stores.sealing import new_key, seal
+from lictor.stores.sealing import new_key, nonces, seal
 from lictor.stores.sqlite_schema import Log
 
 MAX_CACHED: Final = 8192
 """Rows and keys kept between transactions; some 1 kB each."""
 
+_ENCODER: Final = msgspec.json.Encoder()
 _PASSING: Final = frozenset({"origin", "token"})
 
 SELECT_ROW: Final = "SELECT status, owner, at_ms, body FROM rows WHERE kind = ? AND id = ?"
@@ -38,11 +39,8 @@ OWE_SCRUB: Final = (
 )
 """Says that old pages of the files may still hold a key that is gone, until `SqliteStore.scrub` has seen to it."""
 _KEPT: Final = "SELECT 1 FROM payloads WHERE request = ?"
-_UPDATE_ROW: Final = "UPDATE rows SET status = ?, body = ? WHERE kind = ? AND id = ?"
-_UPSERT_ROW: Final = (
-    "INSERT INTO rows VALUES(?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-    " status = excluded.status, owner = excluded.owner, at_ms = excluded.at_ms, body = excluded.body"
-)
+_KEPT_OF: Final = "SELECT request FROM payloads WHERE request IN (SELECT value FROM json_each(?))"
+_STARTED_OF: Final = "SELECT id FROM rows WHERE kind = 'execution' AND id IN (SELECT value FROM json_each(?))"
 
 
 class Cache:
@@ -68,7 +66,7 @@ class Cache:
         Raises:
             StoreError: `log_damaged`: somebody has appended who had no right to.
         """
-        version = _version(cursor)
+        version = tables.data_version(cursor)
         if version == self.version:
             return
         self.rows.clear()
@@ -78,10 +76,6 @@ class Cache:
         )
         self.key = key_in_force(cursor)
         self.version = version
-
-    def is_current(self, cursor: sqlite3.Cursor) -> bool:
-        """Whether no other connection has committed since `refresh`."""
-        return _version(cursor) == self.version
 
     def trim(self) -> None:
         """Stay bounded."""
@@ -116,6 +110,9 @@ class Group:
         self._keys: list[tuple[TaskId, bytes]] = []
         self._erased: list[tuple[TaskId]] = []
         self._passing: dict[Key, Row] = {}
+        self._absent: set[Key] = set()
+        self._unkept: set[str] = set()
+        self._nonces = nonces(1)
         self._handed_over = ""
 
     @property
@@ -130,6 +127,22 @@ class Group:
         Or changes the log's own: what is signed after it is signed with another.
         """
         return bool(self._keys or self._erased or self._handed_over)
+
+    def foresee(self, batches: Sequence[Batch]) -> None:
+        """Look up at once which ids of these are new, as most are, and draw their nonces.
+
+        Each by itself would let go of the interpreter's lock, and whoever takes it keeps it for milliseconds.
+
+        Raises:
+            sqlite3.Error: it cannot be read; the group is lost.
+        """
+        started = {one.execution for batch in batches for one in batch.records if type(one) is ExecutionStarted}
+        requests = {str(payload.request) for batch in batches for payload in batch.payloads}
+        there = self._cursor.execute(_STARTED_OF, (_ENCODER.encode(sorted(started)),)).fetchall()
+        self._absent = {("execution", one) for one in started - {one for (one,) in there}}
+        kept = self._cursor.execute(_KEPT_OF, (_ENCODER.encode(sorted(requests)),)).fetchall()
+        self._unkept = requests - {one for (one,) in kept}
+        self._nonces = nonces(max(1, len(requests)))
 
     def add(self, batch: Batch, entries: list[bytes]) -> Receipt:
         """Check a batch against everything before it, and take it in.
@@ -184,48 +197,25 @@ class Group:
             message = f"what the journal has behind entry {frame.first} does not go on from this log"
             raise StoreError(Reason.LOG_DAMAGED, message, remedy="do not start; see: lictor log verify")
 
-    def write(self) -> None:
-        """Write everything, what is below it first, and sign the head. `written` says what that was.
+    def write(self) -> Changes:
+        """Write everything, what is below it first, and sign the head. The rows it has changed come back.
 
         Raises:
+            StoreError: `log_damaged`: the log does not end where it should.
             sqlite3.Error: it cannot be written; the group is lost.
         """
-        cursor, tree = self._cursor, self._cache.tree
+        cursor = self._cursor
         if self._below.parts:
             self.written = Contents.joined([*self._below.parts, self.contents])
-        whole = self.written
-        _many(cursor, "INSERT INTO entries VALUES(?, ?, ?)", whole.entries)
-        _many(cursor, "INSERT INTO task_keys VALUES(?, ?)", self._keys)
+        tables.insert(cursor, "task_keys", 2, self._keys)
         if self._erased:
-            _many(cursor, "DELETE FROM task_keys WHERE task = ?", self._erased)
+            cursor.executemany("DELETE FROM task_keys WHERE task = ?", self._erased)
             cursor.execute(OWE_SCRUB)
-        _many(cursor, "INSERT INTO payloads VALUES(?, ?, ?, ?)", list(whole.payloads.values()))
-        self._write_rows(whole)
-        cursor.execute("UPDATE head SET frontier = ?", (tree.to_bytes(),))
-        cursor.execute("INSERT INTO checkpoints VALUES(?, ?)", (tree.size, self._log.sign(tree)))
-        if whole.first // EVERY != tree.size // EVERY or self._handed_over:  # a roll is of one key
-            write_roll(cursor, self._log)
+        # A roll is of one key.
+        tables.write(cursor, self._log, self.written, self._cache.tree, roll=bool(self._handed_over))
         if self._handed_over:
             self._cache.key = self._handed_over
-
-    def _write_rows(self, whole: Contents) -> None:
-        cursor = self._cursor
-        gone: list[Key] = []
-        known: list[tuple[object, ...]] = []
-        fresh: list[tuple[object, ...]] = []
-        for key, row in whole.changes.items():
-            if row is None:
-                gone.append(key)
-            elif _in_place(whole.was[key], row):
-                known.append((row.status, encode_body(row), *key))
-            else:
-                fresh.append((*key, row.status, row.owner, row.at_ms, encode_body(row)))
-        _many(cursor, "DELETE FROM rows WHERE kind = ? AND id = ?", gone)
-        _many(cursor, _UPDATE_ROW, known)
-        # The cache was wrong about the tables: nothing of this may stand.
-        if known and cursor.rowcount != len(known):
-            raise sqlite3.DatabaseError(f"{len(known)} rows were to be updated, {cursor.rowcount} were there")
-        _many(cursor, _UPSERT_ROW, fresh)
+        return self.written.changes
 
     def committed(self) -> None:
         """Let the cache know what is true now; what no commit will ask for soon is not kept."""
@@ -242,7 +232,7 @@ class Group:
             if key in changes:
                 return changes[key]
         row = self._cached(key)
-        if row is None:
+        if row is None and key not in self._absent:
             stored = self._cursor.execute(SELECT_ROW, key).fetchone()
             if stored is not None:
                 row = decode_row(*key, *stored)
@@ -266,13 +256,13 @@ class Group:
             if payload.request in sealed or self._is_kept(payload.request):
                 message = f"the payload of request {payload.request!r:.80} is kept already"
                 raise ConflictError(Reason.CONFLICT, message)
-            sealed[payload.request] = (payload.request, payload.task, *seal(cipher, payload))
+            sealed[payload.request] = (payload.request, payload.task, *seal(cipher, payload, next(self._nonces)))
         self.contents.payloads |= sealed
 
     def _is_kept(self, request: str) -> bool:
         if request in self.contents.payloads or request in self._below.requests:
             return True
-        return self._cursor.execute(_KEPT, (request,)).fetchone() is not None
+        return request not in self._unkept and self._cursor.execute(_KEPT, (request,)).fetchone() is not None
 
     def _erase(self, batch: Batch) -> None:
         """Record and key are one commit: no record says that something is gone which is there, or the other way round."""
@@ -302,21 +292,6 @@ class Group:
         return cipher
 
 
-def _in_place(before: Row | None, row: Row) -> bool:
-    """Whether nothing of a row changes that lists are ordered by: its index entries stay, and with them their pages."""
-    return before is not None and before.at_ms == row.at_ms and before.owner == row.owner
-
-
 def _is_passing(row: Row) -> bool:
     """Whether no commit will ask for a row soon: an execution that ended, a token, one of a task's thousands of values."""
     return row.kind in _PASSING or (row.kind == "execution" and row.status != "started")
-
-
-def _version(cursor: sqlite3.Cursor) -> int:
-    """SQLite's count of other connections' commits, as this one sees them."""
-    return int(cursor.execute("PRAGMA data_version").fetchone()[0])
-
-
-def _many(cursor: sqlite3.Cursor, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
-    if rows:
-        cursor.executemany(sql, rows)

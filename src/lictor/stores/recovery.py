@@ -10,7 +10,11 @@ The numbers are the steps.
 4. One durable commit. A crash before it changes nothing; after it the frames are no longer behind the head.
 """
 
+import ctypes
 import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -55,6 +59,36 @@ def recover(log: Log) -> None:
         connection.close()
 
 
+@contextmanager
+def held_still(log: Path) -> Iterator[None]:
+    """Nothing moves the pages of a log meanwhile, if a process has left a journal beside it: `recover` writes them anew first.
+
+    Raises:
+        sqlite3.Error: it cannot be read.
+        OSError: what is beside it cannot.
+    """
+    if not NEEDED or not journal.left_over(log):
+        yield
+        return
+    connection = connect(log, read_only=True)
+    try:
+        connection.execute("SELECT 1 FROM sqlite_schema").fetchall()  # from now on nobody else is the last
+        yield
+    except BaseException:
+        never_close(connection)
+        raise
+    connection.close()
+
+
+def never_close(connection: sqlite3.Connection) -> None:
+    """Have a connection last as long as the process, whoever lets go of it.
+
+    With the last one to a log SQLite moves pages into the file, also those of which nobody knows whether they are on the disk,
+    and a power cut in the middle of that damages the log. Whoever opens it next writes them anew first.
+    """
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
 def recover_if_left(log: Log) -> None:
     """The same for who opens a log. A living process that has a journal ends it first.
 
@@ -68,7 +102,8 @@ def recover_if_left(log: Log) -> None:
     try:
         right.insist(BUSY_S)
         if journal.left_over(log.path):
-            recover(log)
+            with held_still(log.path):
+                recover(log)
             right.mark(journal=False)
     finally:
         right.close()

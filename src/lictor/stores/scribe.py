@@ -1,9 +1,10 @@
 """Puts groups of batches on the disk, one at a time: into the tables of the log, or under load into a journal first (ADR 0023).
 
-A group that is alone is one transaction. Once groups have come for a while without a moment's quiet, each is one frame of the
-journal, and the tables follow a few milliseconds behind, many groups at once and without a sync of their own; who reads in this
-process sees the difference (`Unwritten`). The journal ends with the first quiet moment, when another process wants to write, when
-a key is made or destroyed, and after any failure: then everything is in the tables, durably, before anything else is recorded.
+A group that is alone is one transaction. Once batches have come for a while without a moment's quiet, a group is one frame of the
+journal, and the tables follow a few milliseconds behind, many groups at once, without a sync of their own and beside the next
+groups (`copyist`); who reads in this process sees the difference (`Unwritten`). The journal ends with the first quiet moment,
+when another process wants to write, when a key is made or destroyed, and after any failure: then everything is in the tables,
+durably, before anything else is recorded.
 
 What a crash means: a frame that was synced is in the log, whoever opens it next puts it into the tables; one that was not is in
 it or not, and nobody was told. While there are frames no other process writes: whoever has the `Right` has the log for itself.
@@ -14,14 +15,15 @@ It refuses to know who waits for the answer and who asks again.
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Final
 
 from lictor.lifecycle.reading import Changes
 from lictor.model.errors import LictorError
-from lictor.stores import journal, sqlite_schema
+from lictor.stores import journal, right, sqlite_schema, tables
 from lictor.stores.contents import Unwritten
+from lictor.stores.copyist import Copyist
 from lictor.stores.group import Cache, Group
 from lictor.stores.jobs import Job
 from lictor.stores.journal import Journal
@@ -38,22 +40,24 @@ CHECKPOINT_BUSY: Final = 16 * 1024 * 1024
 QUIET_S: Final = 0.05
 """After so long without a commit it is quiet: callers that come one by one are closer together."""
 BUSY_AFTER: Final = 64
-"""Groups in the writer's thread without a quiet moment after which the next ones go to the journal."""
+"""Batches without a quiet moment after which the next groups go to the journal."""
 BEHIND: Final = 64
 """Groups in the journal from which the tables catch up although more wait; two of agents' calls may be in each."""
 BEHIND_S: Final = 0.01
 """... and how long the first of them is there before they do: other processes do not see it until then."""
-LINGER_S: Final = 0.002
-"""So long without a commit is used for the tables to catch up."""
+RETRY_S: Final = 1.0
+"""So long after a failure it is tried again to make everything durable; with the next group in any case."""
+LINGER_S: Final = 0.005
+"""After so long without a commit the tables follow although it is not time yet."""
 MOST_BEHIND: Final = 1024
-"""Groups in the journal from which the tables catch up although pages are being moved meanwhile."""
+"""Groups in the journal from which nobody is served before the tables have caught up."""
 
 
 class Scribe:
     """Whoever calls has the turn: one thread at a time, whichever."""
 
-    def __init__(self, log: Log, known: KnownRows) -> None:
-        """Nothing is opened yet."""
+    def __init__(self, log: Log, known: KnownRows, wake: Callable[[], None]) -> None:
+        """Nothing is opened yet. `wake`: has `after` called soon, from any thread."""
         self._log = log
         self._known = known
         self.unwritten = Unwritten()
@@ -62,6 +66,7 @@ class Scribe:
         self.unmoved = 0
         self._right = Right(log.path)
         self._journal = Journal(log.path)
+        self._copyist = Copyist(log, known, wake)
         self._mover = Mover(log.path)
         self._maker: Thread | None = None
         self._failed = False
@@ -74,6 +79,22 @@ class Scribe:
     def journaling(self) -> bool:
         """Whether groups go to the journal."""
         return self._journal.is_open
+
+    @property
+    def _in_doubt(self) -> bool:
+        """Whether something failed since everything was durable: no page is moved before the write-ahead log is written anew."""
+        return self._failed or self._mover.failed
+
+    @property
+    def ripe(self) -> bool:
+        """Whether the next group that may wait begins a journal."""
+        can = right.NEEDED and journal.POSSIBLE  # elsewhere nothing keeps other processes from writing meanwhile
+        return can and self._run >= BUSY_AFTER and not self.journaling and not self._maker_works()
+
+    @property
+    def far_behind(self) -> bool:
+        """Whether the tables have to catch up before anything else is recorded."""
+        return len(self.unwritten.parts) >= MOST_BEHIND
 
     def marks(self) -> Marks:
         """See `Right.marks`."""
@@ -118,11 +139,8 @@ class Scribe:
                 self._right.give_back(wanted=wait and self._right.wanted())
 
     def _recorded(self, jobs: Sequence[Job], *, wait: bool) -> bool:
-        now = time.perf_counter()
-        if now - self._last >= QUIET_S:
-            self._run = 0
-        elif wait:  # a caller alone, who is served on its own loop, gains nothing by a journal
-            self._run += 1
+        quiet = time.perf_counter() - self._last >= QUIET_S
+        self._run = 0 if quiet else self._run + len(jobs)
         self._recover_if_left()
         cursor = (self.connection or self._open()).cursor()
         if not self.journaling:
@@ -133,7 +151,8 @@ class Scribe:
                 cursor.execute("ROLLBACK")
             else:
                 self._write(cursor, group)
-                self._start_journal(cursor)
+                if wait:  # a loop must not open files
+                    self._start_journal(cursor)
         else:
             cursor.execute("BEGIN")  # one look for all of it: each by itself would cost a lock and its release
             group = self._collected(cursor, jobs)
@@ -151,8 +170,10 @@ class Scribe:
 
     def _collected(self, cursor: sqlite3.Cursor, jobs: Sequence[Job]) -> Group | None:
         """The group of all batches that are accepted; None if none is."""
-        self.cache.refresh(cursor, self.unwritten)
+        self._refresh(cursor)
         group = Group(cursor, self.cache, self._log, self.unwritten)
+        if len(jobs) > 1:
+            group.foresee([job.batch for job in jobs])
         for job in jobs:
             try:
                 job.outcome = group.add(job.batch, job.entries)
@@ -162,6 +183,11 @@ class Scribe:
             group.discard()
             return None
         return group
+
+    def _refresh(self, cursor: sqlite3.Cursor) -> None:
+        """Forget what was true if others have committed. With a journal nobody does: if somebody did, no write succeeds."""
+        if not self.journaling or self.cache.version is None:
+            self.cache.refresh(cursor, self.unwritten)
 
     def _keep(self, cursor: sqlite3.Cursor, group: Group) -> None:
         """Make a group durable in the journal, or, where that cannot be, in the tables with all before it."""
@@ -175,9 +201,12 @@ class Scribe:
                     self._spoiled = True
                     raise
                 group.committed()
+                group.contents.head = self.cache.tree.to_bytes()
                 self._since = self._since if self.unwritten.parts else time.perf_counter()
                 self.unwritten.add(group.contents)
                 return
+        self._take_over(wait=True)
+        self._mover.wait()  # or the write-ahead log would not begin anew
         synchronous(cursor, full=True)
         begin(cursor, wait=True)
         self._rewrite_if_doubtful()
@@ -187,7 +216,7 @@ class Scribe:
 
     def _rewrite_if_doubtful(self) -> None:
         """Before a commit that is to make everything durable: a sync has failed since the last one that did."""
-        if self._failed or self._mover.failed:
+        if self._in_doubt:
             rewrite(self._log.path)
 
     def _all_durable(self) -> None:
@@ -196,32 +225,17 @@ class Scribe:
 
     def _write(self, cursor: sqlite3.Cursor, group: Group) -> None:
         """A transaction that has begun, with this group and those that are not written yet."""
-        before = self._known.begin()
-        group.write()
-        cursor.execute("COMMIT")
+        tables.commit(cursor, self._known, group.write)
         group.committed()
-        self._publish(cursor, before, group.written.changes)
         self.unmoved += group.written.size
-        self.unwritten.clear()
+        self.unwritten.drop(len(self.unwritten.parts))
         self._in_tables = self.cache.tree.size
-
-    def _publish(self, cursor: sqlite3.Cursor, before: bytes, changes: Changes) -> None:
-        """Hand our changes to the readers, unless somebody else's may be among those between the two stamps."""
-        after = self._known.now()
-        try:
-            alone = bool(before and after) and self.cache.is_current(cursor)
-        except sqlite3.Error:  # what is committed stays committed
-            alone = False
-        if alone:
-            self._known.publish(before, changes, after)
-        else:
-            self._known.forget()
 
     # -- the journal ---------------------------------------------------------------------------------------------------
 
     def _start_journal(self, cursor: sqlite3.Cursor) -> None:
         """Use the journal from the next group on, if this has gone on for long enough. Everything is in the tables, durably."""
-        if self._run < BUSY_AFTER or not journal.POSSIBLE or self._maker_works():
+        if not self.ripe:
             return
         self._run = 0
         try:
@@ -239,25 +253,38 @@ class Scribe:
     def _maker_works(self) -> bool:
         return self._maker is not None and self._maker.is_alive()
 
+    def _take_over(self, *, wait: bool = False) -> None:
+        """What the copyist has brought into the tables is not unwritten any more.
+
+        Args:
+            wait: until it has ended what it does: then the tables are ours.
+
+        Raises:
+            LictorError, sqlite3.Error, OSError: it could not; `drop` is due.
+        """
+        copied = self._copyist.copied(wait=wait)
+        if copied is not None:
+            self.unwritten.drop(copied.parts)
+            self.unmoved += copied.written
+            self._in_tables = copied.size
+
     def catch_up(self, *, durable: bool = False) -> None:
         """Write into the tables what only the journal has. `durable`: and make everything in them so.
 
         Raises:
-            LictorError, sqlite3.Error: it is still only in the journal; `drop` is due.
+            LictorError, sqlite3.Error, OSError: it is still only in the journal; `drop` is due.
         """
+        self._take_over(wait=True)
         cursor = (self.connection or self._open()).cursor()
         synchronous(cursor, full=durable)
         begin(cursor, wait=True)
-        self.cache.refresh(cursor, self.unwritten)
+        self._refresh(cursor)
         if durable:
             self._rewrite_if_doubtful()
         if self.unwritten.parts:
             self._write(cursor, Group(cursor, self.cache, self._log, self.unwritten))
         elif durable:
-            before = self._known.begin()
-            cursor.execute(TOUCH)
-            cursor.execute("COMMIT")
-            self._publish(cursor, before, {})
+            tables.commit(cursor, self._known, lambda: _touched(cursor))
         else:
             cursor.execute("ROLLBACK")
         if durable:
@@ -274,6 +301,7 @@ class Scribe:
             return
         self._mover.wait()
         self.catch_up(durable=True)
+        self._copyist.close()
         if self._spoiled:
             self._journal.discard()
         self._journal.close(clear=True)
@@ -287,14 +315,18 @@ class Scribe:
     @property
     def patience_s(self) -> float | None:
         """After so long without a group `rest` is due; None: it never is."""
+        if self._failed:
+            return RETRY_S
         if self.unwritten.parts:
             return LINGER_S
         return QUIET_S if self.journaling or self.unmoved >= CHECKPOINT_IDLE else None
 
     @property
     def due(self) -> bool:
-        """Whether there is something for `after` to see to."""
-        return self.journaling or self.unmoved >= CHECKPOINT_BUSY
+        """Whether there is something for `after` that its caller should have a thread for."""
+        if self.journaling:
+            return self._right.wanted() or self._mover.busy or self._in_doubt or self.far_behind
+        return self.unmoved >= CHECKPOINT_BUSY or self.ripe
 
     def rest(self) -> None:
         """Nobody has come for a while: catch up, end the journal, move pages; one of them each time.
@@ -302,10 +334,10 @@ class Scribe:
         Raises:
             LictorError, sqlite3.Error, OSError: `drop` is due.
         """
-        if self.unwritten.parts:
-            self.catch_up()
-        elif self.journaling:
+        if self.journaling and (self._failed or not self.unwritten.parts):
             self.end_journal()
+        elif self.journaling:
+            self.hand_over(at_once=True)
         else:
             self.move()
 
@@ -320,17 +352,33 @@ class Scribe:
                 self.move()
             return
         wanted = self._right.wanted()
-        if wanted or self._mover.failed:  # another move would find nothing to sync, and count as one
+        if wanted or self._in_doubt:  # another move would find nothing to sync, and count as one
             self.end_journal(wanted=wanted)
             return
+        if self.far_behind:
+            self._take_over(wait=True)
+        self.hand_over()
+
+    def hand_over(self, *, at_once: bool = False) -> None:
+        """Have the tables follow, if it is time or it has to be `at_once`; nobody waits for it.
+
+        Raises:
+            LictorError, sqlite3.Error, OSError: they could not; `drop` is due.
+        """
+        if not self.journaling or self._in_doubt:
+            return
+        idle = not self._copyist.busy  # asked once: what it came to between two looks would go unheard
+        self._take_over()
         self._durable = max(self._durable, self._mover.moved())
+        if self.unmoved >= CHECKPOINT_BUSY and not self._mover.busy:
+            self.unmoved = 0
+            self._mover.start(self._in_tables)
         groups = len(self.unwritten.parts)
-        late = groups >= BEHIND or (groups and time.perf_counter() - self._since >= BEHIND_S)
-        if late and (groups >= MOST_BEHIND or not self._mover.busy):
-            self.catch_up()
-            if self.unmoved >= CHECKPOINT_BUSY:
-                self.unmoved = 0
-                self._mover.start(self._in_tables)
+        late = at_once or groups >= BEHIND or time.perf_counter() - self._since >= BEHIND_S
+        # While pages are moved nothing is written, so that the write-ahead log can begin anew; unless that takes too long.
+        if groups and late and idle and (self.far_behind or not self._mover.busy):
+            self._copyist.start(tuple(self.unwritten.parts))
+            self._since = time.perf_counter()
 
     def move(self) -> None:
         """Move the write-ahead log into the file: it costs two syncs, during which nobody is served (ADR 0015).
@@ -373,15 +421,35 @@ class Scribe:
         finally:
             close(connection)
 
-    def close(self) -> None:
-        """For good. What only the journal has stays there if it has to: whoever opens the log next puts it into the tables."""
+    def close(self) -> bool:
+        """For good. What only the journal has stays there if it has to: whoever opens the log next puts it into the tables.
+
+        False: the write-ahead log may not be on the disk, and SQLite must not move it; it does when the last connection closes.
+        """
+        sure = True
         try:
             self.end_journal()
         except (LictorError, sqlite3.Error, OSError):
+            self._copyist.close()
+            self._mover.wait()
             self._journal.close(clear=False)
+            sure = self._rewritten()
         self._mover.wait()
         self.drop()
         self._right.close()
+        return sure
+
+    def _rewritten(self) -> bool:
+        try:
+            rewrite(self._log.path)
+        except OSError:
+            return False
+        return True
+
+
+def _touched(cursor: sqlite3.Cursor) -> Changes:
+    cursor.execute(TOUCH)
+    return {}
 
 
 def _make(log: Log) -> None:

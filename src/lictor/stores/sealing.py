@@ -5,6 +5,7 @@ a payload moved to another request does not open.
 """
 
 import os
+from collections.abc import Iterator
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
@@ -25,9 +26,16 @@ def new_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
-def seal(cipher: AESGCM, payload: Payload) -> tuple[bytes, bytes]:
-    """Nonce and ciphertext."""
-    nonce = os.urandom(_NONCE_BYTES)
+def nonces(at_once: int) -> Iterator[bytes]:
+    """Fresh ones without end, so many drawn at a time: each draw lets go of the interpreter's lock. Never kept across a fork."""
+    while True:
+        drawn = os.urandom(at_once * _NONCE_BYTES)
+        for at in range(0, len(drawn), _NONCE_BYTES):
+            yield drawn[at : at + _NONCE_BYTES]
+
+
+def seal(cipher: AESGCM, payload: Payload, nonce: bytes) -> tuple[bytes, bytes]:
+    """Nonce and ciphertext. The nonce is fresh."""
     plain = len(payload.arguments).to_bytes(_LENGTH_BYTES, "big") + payload.arguments + payload.snapshot
     return nonce, cipher.encrypt(nonce, plain, payload.request.encode())
 

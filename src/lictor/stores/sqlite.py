@@ -34,7 +34,7 @@ from lictor.stores.keychain import chain_in
 from lictor.stores.known import KnownRows, Scope
 from lictor.stores.reading import PAGE, UNREADABLE, LogReads, decoded
 from lictor.stores.rebuild import Difference
-from lictor.stores.recovery import recover_if_left
+from lictor.stores.recovery import held_still, never_close, recover_if_left
 from lictor.stores.right import JOURNAL
 from lictor.stores.scrub import scrub
 from lictor.stores.snapshot import LogSnapshot
@@ -94,8 +94,9 @@ class SqliteStore(StateReads, LogReads):
         self._closed = False
         self._reader: sqlite3.Connection | None = None
         try:
-            prepare(self._log)
-            recover_if_left(self._log)
+            with held_still(path):
+                prepare(self._log)
+                recover_if_left(self._log)
             self._reader = connect(path, read_only=True)
             check(self._reader, self._log, anchor)
             self._log_keys = chain_in(self._reader, self._log.key())
@@ -272,8 +273,11 @@ class SqliteStore(StateReads, LogReads):
         if not self._closed:
             self._closed = True
             self._marks = bytes(2)
-            self._writer.close()
+            sure = self._writer.close()
             self._known.close()
+            if not sure and self._reader is not None:
+                never_close(self._reader)
+                self._reader = None
             self._close_reader()
 
     def __enter__(self) -> Self:

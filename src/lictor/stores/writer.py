@@ -45,15 +45,16 @@ class Writer:
     """Takes jobs from any thread and settles their futures on their own loops. Its thread is started by the first job."""
 
     def __init__(self, log: Log, known: KnownRows, queue_limit: int) -> None:
-        self._scribe = Scribe(log, known)
-        self._limit = queue_limit
         self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._scribe = Scribe(log, known, lambda: self._queue.put(None))
+        self._limit = queue_limit
         self._tick: list[Job] = []
         self._patient: list[Job] = []
         self._lock = threading.Lock()
         self._turn = threading.Lock()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._sure = True
         self._put = 0
         self._taken = 0
         self._queued = 0
@@ -122,7 +123,7 @@ class Writer:
             self._put += count
             if job.batch.patient:
                 self._wait_for_company(job)
-            elif self._short >= SHORT_RUN and self._queued == self._served and not self._scribe.journaling:
+            elif self._short >= SHORT_RUN and self._queued == self._served and not self._scribe.due:
                 self._wait_for_the_tick(job)
             else:
                 self._hurry()
@@ -161,18 +162,19 @@ class Writer:
         self._queued += 1
         self._queue.put(job)
 
-    def close(self) -> None:
-        """Write what waits, then end the thread. Idempotent."""
+    def close(self) -> bool:
+        """Write what waits, then end the thread. Idempotent. False: see `Scribe.close`."""
         with self._lock:
             closed, self._closed = self._closed, True
             self._hurry()
         if closed:
-            return
+            return self._sure
         if self._thread is None:
-            self._scribe.close()
+            self._sure = self._scribe.close()
         else:
             self._queue.put(None)
             self._thread.join()
+        return self._sure
 
     # -- on the loop of the only caller ------------------------------------------------------------------------------------
 
@@ -192,6 +194,7 @@ class Writer:
         before = self._scribe.patience_s
         try:
             done = self._commit(jobs, wait=False)
+            self._tend(self._scribe.hand_over)
         except BaseException:
             settle_here(jobs)
             raise
@@ -219,18 +222,18 @@ class Writer:
                     self._commit(jobs, wait=True)
                     self._taken_by_thread(jobs)
                 settle(jobs)  # not in our turn: who wakes up alone takes the next
-            if self._scribe.due:
-                self._tend(self._scribe.after)
+            if self._scribe.due or self._scribe.journaling:
+                with self._turn:
+                    self._tend(self._scribe.after)
         with self._turn:
-            self._scribe.close()
+            self._sure = self._scribe.close()
 
     def _tend(self, what: Callable[[], None]) -> None:
-        """What nobody waits for. Where it fails, what was acknowledged is on the disk; the next group finds out what is wrong."""
-        with self._turn:
-            try:
-                what()
-            except (LictorError, sqlite3.Error, OSError):
-                self._scribe.drop()
+        """In our turn, what nobody waits for. Where it fails, what is acknowledged stays; the next group finds out why."""
+        try:
+            what()
+        except (LictorError, sqlite3.Error, OSError):
+            self._scribe.drop()
 
     def _taken_by_thread(self, jobs: list[Job]) -> None:
         with self._lock:
@@ -245,7 +248,8 @@ class Writer:
         except Empty:
             quiet, self._seen = self._put == self._seen, self._put
             if quiet:  # nor has anybody been served on its own loop meanwhile
-                self._tend(self._scribe.rest)
+                with self._turn:
+                    self._tend(self._scribe.rest)
             return jobs, True
         while job is not None:
             jobs.append(job)

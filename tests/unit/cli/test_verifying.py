@@ -8,7 +8,7 @@ from lictor.cli import verifying
 from lictor.cli.verifying import entries_in, odd_in, verify_state
 from lictor.records.roll import open_roll
 from lictor.records.verify import verify_log
-from lictor.stores import group
+from lictor.stores import tables
 from lictor.stores.keys import Keys
 from lictor.stores.sqlite import SqliteStore
 from store_samples import batch, decided, ended, opened, payload, received, started
@@ -18,7 +18,7 @@ ORIGIN = "test.local/log"
 
 @pytest.fixture
 async def state(tmp_path, monkeypatch):
-    monkeypatch.setattr(group, "EVERY", 16)
+    monkeypatch.setattr(tables, "EVERY", 16)
     folder = tmp_path / "state"
     with SqliteStore(folder / "log.db", signer=Keys.open(folder).signer, origin=ORIGIN) as store:
         await store.commit(batch(opened()))

@@ -227,7 +227,7 @@ def test_reads_never_go_back(store, tmp_path, signer):
 def test_the_check_finds_rows_that_are_handed_on_blindly(store, tmp_path, signer, monkeypatch):
     """Control: a writer that takes whatever stands after its commit for its own doing, among others who do not wait for the right."""
     monkeypatch.setattr("lictor.stores.right.NEEDED", False)
-    monkeypatch.setattr("lictor.stores.group.Cache.is_current", lambda self, cursor: True)
+    monkeypatch.setattr("lictor.stores.tables._alone", lambda cursor, version: True)
     real = known.KnownRows.now
 
     def late(self):

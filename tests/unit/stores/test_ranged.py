@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from lictor.stores import group
+from lictor.stores import tables
 from lictor.stores.keys import Keys
 from lictor.stores.ranged import ALL, RangedSnapshot
 from lictor.stores.sqlite import SqliteStore
@@ -15,7 +15,7 @@ ORIGIN = "test.local/log"
 
 @pytest.fixture
 async def path(tmp_path, monkeypatch):
-    monkeypatch.setattr(group, "EVERY", 8)
+    monkeypatch.setattr(tables, "EVERY", 8)
     folder = tmp_path / "state"
     with SqliteStore(folder / "log.db", signer=Keys.open(folder).signer, origin=ORIGIN) as store:
         await store.commit(batch(opened()))
