@@ -128,7 +128,8 @@ async def at_work_in_doubt(folder, patch):
 
     with installed(disk := Broken(folder)), patch.context() as refusing:
         store = await at_work(folder)
-        store._writer._scribe._mover.wait()
+        with store._writer._turn:
+            store._writer._scribe._mover.wait()
         patch.setattr(scribe, "BEHIND", 10**9)
         await store.commit(batch(started("only in the journal")))
         disk.add_failure(f"{folder}/log.db-wal")

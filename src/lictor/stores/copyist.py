@@ -6,19 +6,19 @@ what. It has the log's tables for itself from `start` until it is no longer `bus
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event, Thread
 from typing import Final
 
 from lictor.lifecycle.reading import Changes
-from lictor.model.errors import LictorError
+from lictor.model.errors import LictorError, StoreError
+from lictor.model.reasons import Reason
 from lictor.records.merkle import FrontierBuilder
 from lictor.stores import tables
 from lictor.stores.contents import Contents
 from lictor.stores.known import KnownRows
-from lictor.stores.sqlite_schema import Log, begin, close, connect, synchronous
+from lictor.stores.sqlite_schema import Log, begin, connect, discard, synchronous
 
 NAME: Final = "lictor-copyist"
 
@@ -58,7 +58,13 @@ class Copyist:
         return not self._idle.is_set()
 
     def start(self, parts: Sequence[Contents]) -> None:
-        """Copy these, at least one, in order. What the last one came to was asked for (`copied`)."""
+        """Copy these, at least one, in order. What the last copy came to has been asked for (`copied`).
+
+        Raises:
+            StoreError: `cannot_record`: it has not, or one is under way: a failure would go unheard.
+        """
+        if self.busy or self._outcome is not None:
+            raise StoreError(Reason.CANNOT_RECORD, "nobody has asked what the last copy came to")
         self._idle.clear()
         if self._thread is None:
             self._thread = Thread(target=self._run, name=NAME, daemon=True)
@@ -102,19 +108,20 @@ class Copyist:
                 self._outcome = sqlite3.InternalError(
                     f"defect while copying: {type(error).__name__}: {str(error)!r:.160}"
                 )
-            if isinstance(self._outcome, Exception):
-                _drop(connection)
+            if connection is not None and isinstance(self._outcome, Exception):
+                discard(connection)
                 connection = None
             self._idle.set()
             self._told()
-        _drop(connection)
+        if connection is not None:
+            discard(connection)
 
     def _open(self) -> sqlite3.Connection:
         connection = connect(self._log.path)
         try:
             synchronous(connection.cursor(), full=False)
         except BaseException:
-            close(connection)
+            discard(connection)
             raise
         return connection
 
@@ -129,13 +136,3 @@ class Copyist:
 
         tables.commit(cursor, self._known, work)
         return Copied(len(parts), tree.size, whole.size)
-
-
-def _drop(connection: sqlite3.Connection | None) -> None:
-    """With it goes a transaction that has not ended: a traceback may keep the connection alive, and its lock with it."""
-    if connection is None:
-        return
-    with suppress(sqlite3.Error):
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-    close(connection)

@@ -18,7 +18,7 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from threading import get_ident
+from threading import Thread, get_ident
 from typing import Final
 
 import msgspec
@@ -69,11 +69,23 @@ class Journal:
 
     def __init__(self, log: Path) -> None:
         """Of a log. Nothing is opened."""
+        self._log = log
         self._paths = paths(log)
+        self._maker: Thread | None = None
         self._files: list[int] = []
         self._at = 0
         self._active = 0
         self._until = [0, 0]
+
+    @property
+    def being_made(self) -> bool:
+        """Whether its files are."""
+        return self._maker is not None and self._maker.is_alive()
+
+    def make(self) -> None:
+        """Begin to make the files that are not there; whoever writes to the log goes on meanwhile, without them if need be."""
+        self._maker = Thread(target=_try_to_make, args=(self._log,), name="lictor-journal", daemon=True)
+        self._maker.start()
 
     @property
     def is_open(self) -> bool:
@@ -206,6 +218,11 @@ def make(log: Path) -> None:
         finally:
             new.unlink(missing_ok=True)
     sync_folder(log.parent)
+
+
+def _try_to_make(log: Path) -> None:
+    with contextlib.suppress(OSError):
+        make(log)
 
 
 def frames(log: Path, head: int, key: bytes) -> list[Frame]:

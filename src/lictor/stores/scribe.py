@@ -16,7 +16,6 @@ It refuses to know who waits for the answer and who asks again.
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from threading import Thread
 from typing import Final
 
 from lictor.lifecycle.reading import Changes
@@ -31,7 +30,7 @@ from lictor.stores.known import KnownRows
 from lictor.stores.mover import Mover
 from lictor.stores.recovery import TOUCH, recover, rewrite
 from lictor.stores.right import Marks, Right
-from lictor.stores.sqlite_schema import Log, begin, check, close, connect, synchronous
+from lictor.stores.sqlite_schema import Log, begin, check, connect, discard, synchronous
 
 CHECKPOINT_IDLE: Final = 4 * 1024 * 1024
 """Bytes in the write-ahead log from which a quiet moment is used to move them into the file, while nobody waits for it."""
@@ -68,7 +67,6 @@ class Scribe:
         self._journal = Journal(log.path)
         self._copyist = Copyist(log, known, wake)
         self._mover = Mover(log.path)
-        self._maker: Thread | None = None
         self._failed = False
         self._spoiled = False
         self._in_tables = self._durable = 0
@@ -89,7 +87,7 @@ class Scribe:
     def ripe(self) -> bool:
         """Whether the next group that may wait begins a journal."""
         can = right.NEEDED and journal.POSSIBLE  # elsewhere nothing keeps other processes from writing meanwhile
-        return can and self._run >= BUSY_AFTER and not self.journaling and not self._maker_works()
+        return can and self._run >= BUSY_AFTER and not self.journaling and not self._journal.being_made
 
     @property
     def far_behind(self) -> bool:
@@ -240,8 +238,7 @@ class Scribe:
         self._run = 0
         try:
             if not self._journal.open():
-                self._maker = Thread(target=_make, args=(self._log,), name="lictor-journal", daemon=True)
-                self._maker.start()
+                self._journal.make()
                 return
             self._right.mark(journal=True)
         except (OSError, LictorError):  # it is an advantage, not a need: the tables go on working
@@ -249,9 +246,6 @@ class Scribe:
             return
         synchronous(cursor, full=False)
         self._in_tables = self._durable = self.cache.tree.size
-
-    def _maker_works(self) -> bool:
-        return self._maker is not None and self._maker.is_alive()
 
     def _take_over(self, *, wait: bool = False) -> None:
         """What the copyist has brought into the tables is not unwritten any more.
@@ -267,6 +261,25 @@ class Scribe:
             self.unwritten.drop(copied.parts)
             self.unmoved += copied.written
             self._in_tables = copied.size
+
+    def wait_for_copy(self) -> None:
+        """Until nothing is being copied.
+
+        Raises:
+            LictorError, sqlite3.Error, OSError: it could not be; `drop` is due.
+        """
+        self._take_over(wait=True)
+
+    def catch_up_or_end(self) -> None:
+        """Write into the tables what only the journal has, and end it after a failure.
+
+        Raises:
+            LictorError, sqlite3.Error, OSError: it is still only in the journal; `drop` is due.
+        """
+        if self._in_doubt:
+            self.end_journal()
+        else:
+            self.catch_up()
 
     def catch_up(self, *, durable: bool = False) -> None:
         """Write into the tables what only the journal has. `durable`: and make everything in them so.
@@ -409,17 +422,8 @@ class Scribe:
         connection, self.connection, self.cache = self.connection, None, Cache()
         self._failed = self.journaling
         self._known.forget()
-        if connection is None:
-            return
-        try:
-            # A traceback may keep a statement, and a statement keeps a closed connection alive, its write lock with it: then
-            # every later group finds the log locked. So the transaction is ended here, not by `close`.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error:  # nothing can be said to anybody; the next group opens anew or fails
-            return
-        finally:
-            close(connection)
+        if connection is not None:
+            discard(connection)
 
     def close(self) -> bool:
         """For good. What only the journal has stays there if it has to: whoever opens the log next puts it into the tables.
@@ -430,10 +434,10 @@ class Scribe:
         try:
             self.end_journal()
         except (LictorError, sqlite3.Error, OSError):
-            self._copyist.close()
             self._mover.wait()
             self._journal.close(clear=False)
             sure = self._rewritten()
+        self._copyist.close()
         self._mover.wait()
         self.drop()
         self._right.close()
@@ -450,10 +454,3 @@ class Scribe:
 def _touched(cursor: sqlite3.Cursor) -> Changes:
     cursor.execute(TOUCH)
     return {}
-
-
-def _make(log: Log) -> None:
-    try:
-        journal.make(log.path)
-    except OSError:  # the tables go on working without one
-        return

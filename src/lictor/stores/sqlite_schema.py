@@ -8,6 +8,7 @@ import hmac
 import os
 import sqlite3
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -159,12 +160,17 @@ def synchronous(cursor: sqlite3.Cursor, *, full: bool) -> None:
     cursor.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
 
 
-def close(connection: sqlite3.Connection) -> None:
-    """Close what is not needed any more, whatever its disk does."""
-    try:
+def discard(connection: sqlite3.Connection) -> None:
+    """Close a connection that may be in a transaction, whatever its disk does.
+
+    A traceback may keep a statement, and a statement keeps a closed connection alive, its write lock with it: then everybody
+    would find the log locked. So the transaction is ended here, not by `close`.
+    """
+    with suppress(sqlite3.Error):  # nothing can be said to anybody; who comes next opens anew or fails
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    with suppress(sqlite3.Error):
         connection.close()
-    except sqlite3.Error:
-        return
 
 
 def prepare(log: Log) -> None:

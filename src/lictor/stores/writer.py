@@ -95,9 +95,10 @@ class Writer:
         if not (scribe.unwritten.parts or scribe.behind_another):
             return
         with self._turn:
+            self._tend(scribe.wait_for_copy)  # if it failed, that is mended first
             try:
                 if scribe.unwritten.parts:
-                    scribe.catch_up()
+                    scribe.catch_up_or_end()
                 scribe.heed()
             except (LictorError, sqlite3.Error, OSError) as error:
                 self._scribe.drop()

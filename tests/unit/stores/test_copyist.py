@@ -209,7 +209,7 @@ async def test_closing_waits_for_it(make, gate):
     store.close()
     assert in_tables(store) == 2
     assert not journal.left_over(store._log.path)
-    assert not [one for one in threading.enumerate() if one.name == copyist.NAME and one.is_alive()]
+    assert scribe_of(store)._copyist._thread is None
 
 
 async def test_far_behind_nobody_is_served_before_the_tables_have_caught_up(make, gate, monkeypatch):
