@@ -14,7 +14,7 @@ from lictor.model.errors import ConflictError, StoreError
 from lictor.model.record import PayloadsErased, TaskClosed
 from lictor.ports import Batch
 from lictor.records.verify import verify_log
-from lictor.stores.group import Group
+from lictor.stores import tables
 from lictor.stores.memory import MemoryStore
 from lictor.stores.sqlite import SqliteStore
 from lictor.stores.sqlite_schema import connect
@@ -235,10 +235,10 @@ async def test_a_dead_process_leaves_no_record_without_its_erasure(
     await sqlite.commit(batch(closed()))
     size = sqlite.size()
 
-    def broken(self: Group) -> None:
+    def broken(*_: object) -> None:
         raise OSError(5, "the disk is gone")
 
-    monkeypatch.setattr(Group, "_write_rows", broken)
+    monkeypatch.setattr(tables, "_write_rows", broken)
     with pytest.raises(StoreError):
         await sqlite.commit(batch(gone()))
     monkeypatch.undo()

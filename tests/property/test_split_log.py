@@ -15,7 +15,7 @@ from lictor.records.keychain import KeyChain
 from lictor.records.merkle import leaf_hash
 from lictor.records.roll import open_roll
 from lictor.records.verify import verify_log
-from lictor.stores import group
+from lictor.stores import tables
 from lictor.stores.keys import Keys
 from lictor.stores.sqlite import SqliteStore
 from store_samples import batch, decided, ended, opened, payload, received, started
@@ -53,7 +53,7 @@ def log(tmp_path_factory):
                 await store.commit(batch(ended(execution)))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group, "EVERY", 24)  # rolls that reach over the end of a stretch
+        patch.setattr(tables, "EVERY", 24)  # rolls that reach over the end of a stretch
         asyncio.run(write())
     connection = sqlite3.connect(folder / "log.db", isolation_level=None)
     for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():

@@ -18,7 +18,7 @@ from lictor.records.checkpoint import Checkpoint, open_checkpoint, sign_checkpoi
 from lictor.records.merkle import EMPTY_ROOT, FrontierBuilder, leaf_hash
 from lictor.records.roll import open_roll
 from lictor.records.verify import Entry, FindingKind, verify_log
-from lictor.stores import group
+from lictor.stores import tables
 from lictor.stores.keys import Keys
 from lictor.stores.memory import MemoryStore
 from lictor.stores.sqlite import SqliteStore
@@ -84,7 +84,7 @@ def log(tmp_path_factory):
     import asyncio
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group, "EVERY", 64)  # several rolls in a small log
+        patch.setattr(tables, "EVERY", 64)  # several rolls in a small log
         asyncio.run(write())
     return Written(folder)
 

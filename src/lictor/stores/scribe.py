@@ -101,7 +101,7 @@ class Scribe:
     @property
     def behind_another(self) -> bool:
         """Whether there may be commits in another process's journal, that readers here do not see."""
-        return self._right.journal_in_use() and not self.journaling
+        return not self.journaling and self._right.journal_in_use()
 
     def heed(self) -> None:
         """Have another process's journal ended: it gives way, or it is dead and what it left is put into the tables.
