@@ -170,6 +170,32 @@ async def test_control_a_mover_that_knows_of_its_own_failures_alone(folder, monk
     assert moved_in_doubt(await at_work_in_doubt(folder, monkeypatch))
 
 
+async def bundle_refused(folder):
+    """What the disk saw of a store that goes on after somebody else's write over the same log has failed."""
+    with installed(disk := Broken(folder)):
+        store = await at_work(folder)
+        disk.failing = True
+        with pytest.raises(StoreError):
+            store.keep_bundle("sha256:1", {"policy": b"permit"})
+        disk.failing = False
+        store.keep_bundle("sha256:1", {"policy": b"permit"})
+        await store.commit(batch(started("after")))
+        assert store.task("task_1").calls_used == 21
+        store.close()
+    return disk.events
+
+
+async def test_a_bundle_that_was_not_kept_leaves_doubt_too(folder):
+    """Its failed sync was of everybody's pages: they are written anew before any of them is moved."""
+    assert not moved_in_doubt(await bundle_refused(folder))
+
+
+async def test_control_who_does_not_hear_of_it_moves_them(folder, monkeypatch):
+    """Control: the writer knows of its own failures alone."""
+    monkeypatch.setattr(scribe.Scribe, "beside", lambda _, work: work())
+    assert moved_in_doubt(await bundle_refused(folder))
+
+
 async def left_by_the_dead(folder, target):
     """Opened where a process has died after its syncs had failed: what the disk sees, as if nothing was durable since."""
     with installed(disk := Broken(folder)):

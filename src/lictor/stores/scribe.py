@@ -116,6 +116,26 @@ class Scribe:
             finally:
                 self._right.give_back()
 
+    def beside(self, work: Callable[[], bool]) -> bool:
+        """Have something written over a connection of its own. Its failed sync is the log's: others' pages were in it, too.
+
+        Raises:
+            StoreError: `cannot_record`: another process keeps the log to itself.
+            OSError, sqlite3.Error: and what the work raises.
+        """
+        self._mover.wait()
+        if not self.journaling:
+            self._right.insist(sqlite_schema.BUSY_S)
+        try:
+            self._recover_if_left()
+            return work()
+        except BaseException:
+            self._failed = self.journaling
+            raise
+        finally:
+            if not self.journaling:
+                self._right.give_back()
+
     # -- a group -------------------------------------------------------------------------------------------------------
 
     def record(self, jobs: Sequence[Job], *, wait: bool) -> bool:

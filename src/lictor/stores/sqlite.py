@@ -351,13 +351,17 @@ class SqliteStore(StateReads, LogReads):
         """Something rare, on this thread, over a connection of its own."""
         if self._closed:
             raise StoreError(Reason.CANNOT_RECORD, "the record store is closed")
-        try:
+
+        def beside() -> bool:
             connection = connect(self._log.path)
             try:
                 return work(connection)
             finally:
                 connection.close()
-        except sqlite3.Error as error:
+
+        try:
+            return self._writer.beside(beside)
+        except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 Reason.CANNOT_RECORD, f"cannot record: {error}", remedy="free space on the disk"
             ) from error

@@ -104,6 +104,16 @@ class Writer:
                 self._scribe.drop()
                 raise _cannot(error) from error
 
+    def beside(self, work: Callable[[], bool]) -> bool:
+        """Something rare that is written over a connection of its own, in our turn; from any thread.
+
+        Raises:
+            StoreError: `cannot_record`: another process keeps the log to itself.
+            OSError, sqlite3.Error: and what the work raises.
+        """
+        with self._turn:
+            return self._scribe.beside(work)
+
     def put(self, job: Job) -> None:
         """Take a job, from the thread of its loop.
 
