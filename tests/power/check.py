@@ -12,6 +12,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,9 @@ class Truth:
 
     @classmethod
     def of(cls, folder: Path) -> "Truth":
-        """Read the log at the end of a session, when nothing was cut yet."""
+        """Read the log at the end of a session, when nothing was cut yet; what a failing disk has left in a journal belongs to it."""
+        with suppress(LictorError):
+            open_store(folder).close()
         with LogSnapshot(folder / "log.db") as log:
             entries = [entry.data for entry in log.entries()]
             ledger = Ledger()
