@@ -11,7 +11,7 @@ import pytest
 
 from crash.scene import open_store
 from lictor.model.errors import StoreError
-from lictor.stores import journal, recovery, scribe, sqlite
+from lictor.stores import journal, recovery, scribe, sqlite, writer
 from lictor.stores.keys import Keys
 from power.disk import available, installed
 from power.faults import Doubtful
@@ -192,8 +192,24 @@ async def test_a_bundle_that_was_not_kept_leaves_doubt_too(folder):
 
 async def test_control_who_does_not_hear_of_it_moves_them(folder, monkeypatch):
     """Control: the writer knows of its own failures alone."""
-    monkeypatch.setattr(scribe.Scribe, "beside", lambda _, work: work())
+    monkeypatch.setattr(writer.Writer, "beside", lambda _, work: work())
     assert moved_in_doubt(await bundle_refused(folder))
+
+
+@pytest.mark.parametrize("doubt", [True, False])
+async def test_a_bundle_is_not_kept_on_top_of_doubt(folder, monkeypatch, doubt):
+    """Its sync would say yes without the pages before it: they are written anew first, and only then (control)."""
+    store, said = await at_work(folder), []
+    rewrite, keep = scribe.rewrite, store._writer._scribe._right.insist
+    monkeypatch.setattr(scribe, "rewrite", lambda log: said.append("anew") or rewrite(log))
+    monkeypatch.setattr(store._writer._scribe._right, "insist", lambda wait_s: said.append("taken") or keep(wait_s))
+    with store._writer._turn:
+        store._writer._scribe._mover.wait()
+        store._writer._scribe._mover.failed = doubt
+    store.keep_bundle("sha256:1", {"policy": b"permit"})
+    assert said == (["anew", "taken"] if doubt else [])
+    assert store.bundle("sha256:1") == {"policy": b"permit"}
+    store.close()
 
 
 async def left_by_the_dead(folder, target):

@@ -15,7 +15,8 @@ It refuses to know who waits for the answer and who asks again.
 
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from lictor.lifecycle.reading import Changes
@@ -110,28 +111,30 @@ class Scribe:
             LictorError, sqlite3.Error, OSError: nobody here knows what is in it.
         """
         if self.behind_another:
-            self._right.insist(sqlite_schema.BUSY_S)
-            try:
-                self._recover_if_left()
-            finally:
-                self._right.give_back()
+            with self._having_the_right():
+                pass
 
     def beside(self, work: Callable[[], bool]) -> bool:
-        """Have something written over a connection of its own. Its failed sync is the log's: others' pages were in it, too.
+        """Have something written over a connection of its own. Its sync is of everybody's pages, in doubt or not.
 
         Raises:
             StoreError: `cannot_record`: another process keeps the log to itself.
-            OSError, sqlite3.Error: and what the work raises.
+            LictorError, OSError, sqlite3.Error: and what the work raises: `drop` is due.
         """
         self._mover.wait()
+        if self._in_doubt:
+            self.end_journal()
+        with self._having_the_right():
+            return work()
+
+    @contextmanager
+    def _having_the_right(self) -> Iterator[None]:
+        """With nothing left of a process that died."""
         if not self.journaling:
             self._right.insist(sqlite_schema.BUSY_S)
         try:
             self._recover_if_left()
-            return work()
-        except BaseException:
-            self._failed = self.journaling
-            raise
+            yield
         finally:
             if not self.journaling:
                 self._right.give_back()
@@ -223,7 +226,7 @@ class Scribe:
                 self._since = self._since if self.unwritten.parts else time.perf_counter()
                 self.unwritten.add(group.contents)
                 return
-        self._take_over(wait=True)
+        self.take_over()
         self._mover.wait()  # or the write-ahead log would not begin anew
         synchronous(cursor, full=True)
         begin(cursor, wait=True)
@@ -267,7 +270,7 @@ class Scribe:
         synchronous(cursor, full=False)
         self._in_tables = self._durable = self.cache.tree.size
 
-    def _take_over(self, *, wait: bool = False) -> None:
+    def take_over(self, *, wait: bool = True) -> None:
         """What the copyist has brought into the tables is not unwritten any more.
 
         Args:
@@ -281,14 +284,6 @@ class Scribe:
             self.unwritten.drop(copied.parts)
             self.unmoved += copied.written
             self._in_tables = copied.size
-
-    def wait_for_copy(self) -> None:
-        """Until nothing is being copied.
-
-        Raises:
-            LictorError, sqlite3.Error, OSError: it could not be; `drop` is due.
-        """
-        self._take_over(wait=True)
 
     def catch_up_or_end(self) -> None:
         """Write into the tables what only the journal has, and end it after a failure.
@@ -307,7 +302,7 @@ class Scribe:
         Raises:
             LictorError, sqlite3.Error, OSError: it is still only in the journal; `drop` is due.
         """
-        self._take_over(wait=True)
+        self.take_over()
         cursor = (self.connection or self._open()).cursor()
         synchronous(cursor, full=durable)
         begin(cursor, wait=True)
@@ -367,12 +362,12 @@ class Scribe:
         Raises:
             LictorError, sqlite3.Error, OSError: `drop` is due.
         """
-        if self.journaling and (self._failed or not self.unwritten.parts):
-            self.end_journal()
-        elif self.journaling:
+        if not self.journaling:
+            self.move()
+        elif self.unwritten.parts:
             self.hand_over(at_once=True)
         else:
-            self.move()
+            self.end_journal()
 
     def after(self) -> None:
         """A group is recorded and everybody told: what cannot wait for a quiet moment.
@@ -389,7 +384,7 @@ class Scribe:
             self.end_journal(wanted=wanted)
             return
         if self.far_behind:
-            self._take_over(wait=True)
+            self.take_over()
         self.hand_over()
 
     def hand_over(self, *, at_once: bool = False) -> None:
@@ -401,7 +396,7 @@ class Scribe:
         if not self.journaling or self._in_doubt:
             return
         idle = not self._copyist.busy  # asked once: what it came to between two looks would go unheard
-        self._take_over()
+        self.take_over(wait=False)
         self._durable = max(self._durable, self._mover.moved())
         if self.unmoved >= CHECKPOINT_BUSY and not self._mover.busy:
             self.unmoved = 0

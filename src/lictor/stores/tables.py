@@ -64,8 +64,9 @@ def commit(cursor: sqlite3.Cursor, known: KnownRows, work: Callable[[], Changes]
     Raises:
         sqlite3.Error, and what the work raises: nothing is committed, or it is not known; readers hear nothing.
     """
-    before, version = known.begin(), data_version(cursor)
+    before = known.begin()
     try:
+        version = data_version(cursor)
         changes = work()
         cursor.execute("COMMIT")
     except BaseException:

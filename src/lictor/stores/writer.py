@@ -95,7 +95,7 @@ class Writer:
         if not (scribe.unwritten.parts or scribe.behind_another):
             return
         with self._turn:
-            self._tend(scribe.wait_for_copy)  # if it failed, that is mended first
+            self._tend(scribe.take_over)  # if it failed, that is mended first
             try:
                 if scribe.unwritten.parts:
                     scribe.catch_up_or_end()
@@ -109,10 +109,14 @@ class Writer:
 
         Raises:
             StoreError: `cannot_record`: another process keeps the log to itself.
-            OSError, sqlite3.Error: and what the work raises.
+            LictorError, OSError, sqlite3.Error: and what the work raises.
         """
         with self._turn:
-            return self._scribe.beside(work)
+            try:
+                return self._scribe.beside(work)
+            except BaseException:
+                self._scribe.drop()
+                raise
 
     def put(self, job: Job) -> None:
         """Take a job, from the thread of its loop.
