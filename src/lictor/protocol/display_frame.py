@@ -5,6 +5,7 @@ a gutter, and no row is ever left to the terminal to wrap. What the agent wrote 
 APRV-01, APRV-02, APRV-14). Refuses to know what the fields mean, and never leaves anything out by itself.
 """
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ MIN_WIDTH = 40
 AGENT_MARK = "written by the agent, not verified"
 _SHORT = 200
 """Bytes up to which a one-line text without warnings stands alone; longer ones come with size, digest and line numbers."""
+_NOTATION = re.compile(r"\[(?:U\+[0-9A-F]+|x[0-9]+)\]|\\(?:x[0-9a-f]{2}|.)")
+"""See `display`."""
+_LONGEST = 16
+"""Characters of a notation at most: far fewer than a row has."""
 _CLIPPED = "NOT COMPLETE: part of this text is not shown"
 
 
@@ -86,20 +91,33 @@ def shown_lines(shown: Shown) -> Iterator[str]:
 
 def _wrapped(text: str, first: str, other: str, columns: int) -> Iterator[str]:
     """Rows of at most `columns` cells, each behind its gutter; no character is dropped at a cut."""
-    gutter, room, row = first, columns - cells(first), 0
-    start = 0
+    gutter, start = first, 0
+    while True:
+        end = _whole(text, start, _fitting(text, start, columns - cells(gutter)))
+        yield gutter + text[start:end]
+        if end == len(text):
+            return
+        gutter, start = other, end
+
+
+def _fitting(text: str, start: int, room: int) -> int:
+    """Where a row that begins here is full."""
     if text.isascii():
-        room = columns - max(cells(first), cells(other))
-        for start in range(0, max(len(text), 1), room):
-            yield (first if start == 0 else other) + text[start : start + room]
-        return
-    for position, char in enumerate(text):
-        wide = cells(char)
-        if row + wide > room:
-            yield gutter + text[start:position]
-            gutter, room, row, start = other, columns - cells(other), 0, position
-        row += wide
-    yield gutter + text[start:]
+        return min(start + room, len(text))
+    for position in range(start, len(text)):
+        room -= cells(text[position])
+        if room < 0:
+            return position
+    return len(text)
+
+
+def _whole(text: str, start: int, end: int) -> int:
+    """The same cut, or just before the notation that it would tear: half of `[U+202E]` is not seen for what it is."""
+    near = max(start, end - _LONGEST)
+    for notation in _NOTATION.finditer(text, near, end + _LONGEST):
+        if start < notation.start() < end < notation.end():
+            return notation.start()
+    return end
 
 
 def cells(text: str) -> int:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final, Never
+from typing import Any, Final, Never
 from urllib.parse import quote
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -141,18 +141,29 @@ def begin(cursor: sqlite3.Cursor, *, wait: bool) -> bool:
     Raises:
         sqlite3.Error: it cannot be begun, or not within `BUSY_S`.
     """
-    give_up = time.monotonic() + BUSY_S
+    try:
+        _patiently(cursor, "BEGIN IMMEDIATE", BUSY_S if wait else 0)
+    except sqlite3.OperationalError as error:
+        if wait or not _is_busy(error):
+            raise
+        return False
+    return True
+
+
+def _patiently(cursor: sqlite3.Cursor, statement: str, seconds: float) -> list[Any]:
+    """The rows of a statement, tried again while somebody else has what it needs: not everywhere does SQLite wait by itself."""
+    give_up = time.monotonic() + seconds
     while True:
         try:
-            cursor.execute("BEGIN IMMEDIATE")
+            return cursor.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or (wait and time.monotonic() >= give_up):
+            if not _is_busy(error) or time.monotonic() >= give_up:
                 raise
-            if not wait:
-                return False
-            time.sleep(_BUSY_STEP_S)
-        else:
-            return True
+        time.sleep(_BUSY_STEP_S)
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def synchronous(cursor: sqlite3.Cursor, *, full: bool) -> None:
@@ -206,8 +217,8 @@ def prepare(log: Log) -> None:
             _create(connection, log)
         connection.execute("COMMIT")
         # Its row comes before its commit: who does not read on never hears that the disk refused, and the log stays in a mode
-        # whose commits a power cut takes back.
-        [(mode,)] = connection.execute("PRAGMA journal_mode=WAL").fetchall()
+        # whose commits a power cut takes back. Of two that change over at once SQLite turns one away without waiting.
+        [(mode,)] = _patiently(connection.cursor(), "PRAGMA journal_mode=WAL", BUSY_S)
         if mode != "wal":
             message = f"the log stays in journal mode {mode!r:.20}"
             raise StoreError(

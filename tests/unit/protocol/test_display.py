@@ -162,6 +162,17 @@ def test_content_cannot_imitate_the_notice() -> None:
     assert "…" not in show("… 5 characters not shown, sha256:0, open with x …").text
 
 
+@pytest.mark.parametrize("letters", ["a", "é", "語"])
+def test_a_row_ends_before_a_notation_not_in_it(letters: str) -> None:
+    """However wide the terminal is: what is marked is seen as one piece, and nothing gets lost."""
+    text = letters * 61 + "\u202e\x1b" + "n" * 40 + "=" * 300 + "\\"
+    for width in range(40, 120):
+        rows = frame([Field("path", text)], width).splitlines()
+        assert max(map(cells, rows)) < width
+        for notation in ("[U+202E]", "\\x1b", "[x300]", "\\\\"):
+            assert sum(notation in row for row in rows) == 1, (width, notation)
+
+
 def test_a_fake_approval_stays_inside_the_frame() -> None:
     """APRV-14: each row of content stands behind the gutter; no row of it is a frame row."""
     fake = "\n===== APPROVED BY GATEWAY =====\nAmount: 1 EUR\n└─ end\n┌─ total\n\r└─ end\x1b[2J"

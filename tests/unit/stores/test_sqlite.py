@@ -7,6 +7,8 @@ import stat
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from lictor.model.ids import TaskId
 from lictor.model.reasons import Reason
 from lictor.model.record import HoldExpired, TaskClosed
 from lictor.records.verify import verify_log
-from lictor.stores import scribe
+from lictor.stores import scribe, sqlite_schema
 from lictor.stores.commit import entries_of
 from lictor.stores.keys import Keys
 from lictor.stores.sqlite import SqliteStore
@@ -261,6 +263,37 @@ async def test_processes_that_write_together_make_one_log(folder):
         report = verify_log(store.entries(), store.checkpoints(), store.verifier_key)
         assert report.ok, report.findings
         assert store.rebuild_rows() == []
+
+
+def test_a_log_is_made_although_somebody_is_in_the_way(folder, monkeypatch):
+    """Of two that change over to WAL at once SQLite turns one away without waiting: it tries again."""
+    connected = []
+
+    def impatient(path, **kwargs):
+        connection = connect(path, **kwargs)
+        connection.execute("PRAGMA busy_timeout=0")
+        connection.set_trace_callback(lambda statement: statement == "PRAGMA journal_mode=WAL" and in_the_way(path))
+        return connection
+
+    def in_the_way(path):
+        if not connected:
+            connected.append(sqlite3.connect(path, isolation_level=None, check_same_thread=False))
+            connected[0].execute("BEGIN")
+            assert connected[0].execute("SELECT count(*) FROM meta").fetchall() == [(2,)]
+            threading.Timer(0.2, connected[0].execute, ("COMMIT",)).start()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_schema, "connect", impatient)
+        patched.setattr(sqlite_schema, "BUSY_S", 0)
+        with pytest.raises(StoreError, match="keeps readers out"):
+            open_store(folder)
+        time.sleep(0.3)
+        (folder / "log.db").unlink()
+        connected.clear()
+        patched.setattr(sqlite_schema, "BUSY_S", 5.0)
+        open_store(folder).close()
+    with open_store(folder) as store:
+        assert store.size() == 0
 
 
 async def test_a_group_has_one_checkpoint(folder):
