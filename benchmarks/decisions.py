@@ -9,14 +9,14 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from benchmarks.machine import scratch
-from benchmarks.stats import percentile, spread, table, verdict, verdicts
+from benchmarks.pace import PACE, Timed, each, timed
+from benchmarks.stats import percentile, table, verdict, verdicts
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
 from lictor.model.agent import Agent
 from lictor.model.decision import Allow
@@ -42,7 +42,6 @@ SCHEMA = {
     "properties": {"text": {"type": "string"}, "number": {"type": "integer"}},
     "required": ["text"],
 }
-CALLS = 400
 
 
 def policy(index: int, size: int, kind: str) -> str:
@@ -120,53 +119,44 @@ def _task(agent: AgentId, human: HumanId, task: TaskId) -> Task:
     )
 
 
-def timed(work: Callable[[], object], calls: int = CALLS) -> list[float]:
-    """Thread CPU of single calls in microseconds, sorted, without the garbage collector."""
-    clock = time.thread_time_ns
-    work()
-    found = []
-    gc.collect()
-    gc.disable()
-    try:
-        for _ in range(calls):
-            start = clock()
-            work()
-            found.append((clock() - start) / 1e3)
-    finally:
-        gc.enable()
-    return sorted(found)
-
-
 def run(rounds: int, _: float) -> tuple[str, dict[str, Any]]:
     """Sections `decide` and `revocation` of the report."""
-    text, data, bars = ["## The decision", ""], {}, []
+    text, data, bars = ["## The decision", "", PACE, ""], {}, []
     base = 0.0
     for kind, label in (
         ("mixed", "5 % permits for any action and resource of one agent, 5 % forbids for one tool and any agent"),
         ("unscoped", "the same shares, but naming neither agent nor tool: each can match every request"),
     ):
         asked = {size: _asked(size, kind) for size in SIZES}
-        p50: dict[int, list[float]] = {size: [] for size in SIZES}
-        p99: dict[int, list[float]] = {size: [] for size in SIZES}
+        found = {size: Timed() for size in SIZES}
         for _round in range(rounds):
             for size in random.sample(SIZES, len(SIZES)):
-                values = timed(asked[size][0])
-                p50[size].append(percentile(values, 0.5))
-                p99[size].append(percentile(values, 0.99))
+                timed(asked[size][0], found[size])
+        p50 = {size: one.at(0.5) for size, one in found.items()}
         rows = [
-            [f"{s:,}", asked[s][1], spread(p50[s], 1), spread(p99[s], 1), f"{median(p50[s]) / median(p50[10]):.2f}"]
-            for s in SIZES
+            [
+                f"{s:,}",
+                asked[s][1],
+                one.how_many,
+                f"{p50[s]:.1f}",
+                f"{one.at(0.99):.1f}",
+                f"{one.of_every(0.99):.0f}",
+                f"{p50[s] / p50[10]:.2f}",
+            ]
+            for s, one in found.items()
         ]
         text += [
             f"### {label}",
             "",
-            table(("Policies", "compile s", "p50 us CPU", "p99 us CPU", "x p50 at 10"), rows),
+            table(
+                ("Policies", "compile s", "calls", "p50 us CPU", "p99 us CPU", "p99 of every call", "x p50 at 10"), rows
+            ),
             "",
         ]
-        data[kind] = {str(size): {"p50_us": p50[size], "p99_us": p99[size]} for size in SIZES}
-        bars.append(verdict(f"{kind}: p99 at 10,000 <= 1 ms CPU (us)", median(p99[10_000]), 1_000))
-        bars.append(verdict(f"{kind}: p50 at 10,000 <= 1.25x that at 10", median(p50[10_000]) / median(p50[10]), 1.25))
-        base = base or median(p50[1_000])
+        data[kind] = {str(size): one.summary() for size, one in found.items()}
+        bars.append(verdict(f"{kind}: p99 at 10,000 <= 1 ms CPU (us)", found[10_000].at(0.99), 1_000))
+        bars.append(verdict(f"{kind}: p50 at 10,000 <= 1.25x that at 10", p50[10_000] / p50[10], 1.25))
+        base = base or p50[1_000]
     early, late, mib = _worst(999)
     text += [
         "### Facts made up for every call",
@@ -239,11 +229,12 @@ def _worst(size: int) -> tuple[list[float], list[float], float]:
             msgspec.structs.replace(
                 snapshot, task=msgspec.structs.replace(base, calls_used=chosen.randrange(size // 3))
             )
-            for _ in range(1_502)
+            for _ in range(1_501)
         ]
     )
-    work: Callable[[], object] = lambda: decide(pdp, request, next(asked))  # noqa: E731 - timed takes a callable
-    early, late = timed(work, 500), timed(work, 1_000)
+    work: Callable[[], object] = lambda: decide(pdp, request, next(asked))  # noqa: E731 - `each` takes a callable
+    work()
+    early, late = each(work, 500), each(work, 1_000)
     return early, late, _index_mib(pdp)
 
 

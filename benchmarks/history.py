@@ -18,11 +18,12 @@ from typing import Any
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from benchmarks.decisions import NOW, SIZES, compiled, question, timed
+from benchmarks.decisions import NOW, SIZES, compiled, question
 from benchmarks.history_world import AGENTS, KEY, Asking, beginning, bundle, ended, opened, remember, request
 from benchmarks.machine import realtime, scratch
+from benchmarks.pace import PACE, Timed, timed
 from benchmarks.quiet import quiet
-from benchmarks.stats import percentile, spread, table, verdict, verdicts
+from benchmarks.stats import table, verdict, verdicts
 from lictor.model.action import ActionRequest
 from lictor.pdp.decide import Pdp, decide
 from lictor.ports import Batch, RecordStore
@@ -94,7 +95,7 @@ def turns(asking: Asking, task: str = "task_leaf") -> Callable[[], object]:
 
 def run(rounds: int, _: float) -> tuple[str, dict[str, Any]]:
     """Section `history` of the report."""
-    text: list[str] = ["## A decision with every fact", "", WHAT, ""]
+    text: list[str] = ["## A decision with every fact", "", WHAT, "", PACE, ""]
     data: dict[str, Any] = {}
     bars: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory(dir=scratch()) as folder:
@@ -122,27 +123,34 @@ def _of_size(
         for task in ("task_leaf", "task_alone")
         for events in EVENTS
     }
-    p50: dict[Any, list[float]] = {cell: [] for cell in cells}
-    p99: dict[Any, list[float]] = {cell: [] for cell in cells}
+    taken = {cell: Timed() for cell in cells}
     for _round in range(rounds):
         for cell in random.sample(list(cells), len(cells)):
             with realtime(()):
-                values = timed(cells[cell])
-            p50[cell].append(percentile(values, 0.5))
-            p99[cell].append(percentile(values, 0.99))
+                timed(cells[cell], taken[cell])
     rows = []
-    for cell in cells:
+    for cell, one in taken.items():
         store, task, events = cell
-        ratio = median(p50[cell]) / median(p50[store, task, 10])
+        ratio = one.at(0.5) / taken[store, task, 10].at(0.5)
         who = "chain" if task == "task_leaf" else "alone"
-        rows.append([store, who, f"{events:,}", spread(p50[cell]), spread(p99[cell]), f"{ratio:.2f}"])
-        data[f"{size} {store} {who} {events}"] = {"p50_us": p50[cell], "p99_us": p99[cell]}
+        figures = (f"{one.at(0.5):.0f}", f"{one.at(0.99):.0f}", f"{one.of_every(0.99):,.0f}", f"{ratio:.2f}")
+        rows.append([store, who, f"{events:,}", one.how_many, *figures])
+        data[f"{size} {store} {who} {events}"] = one.summary()
         if events == EVENTS[-1]:
             bars.append(verdict(f"{size:,} policies, {store}, {who}: 100,000 events <= 1.25x of 10", ratio, 1.25))
         if events == EVENTS[-1] and size == SIZES[-1]:
             what = f"p99 at 10,000 policies, 100,000 events, {store}, {who} <= 1 ms CPU (us)"
-            bars.append(verdict(what, median(p99[cell]), 1_000))
-    heading = ("Store", "Who", "Earlier events", "p50 us CPU", "p99 us CPU", "x p50 at 10")
+            bars.append(verdict(what, one.at(0.99), 1_000))
+    heading = (
+        "Store",
+        "Who",
+        "Earlier events",
+        "calls",
+        "p50 us CPU",
+        "p99 us CPU",
+        "p99 of every call",
+        "x p50 at 10",
+    )
     found = [f"### {size:,} policies", "", table(heading, rows), ""]
     if size == SIZES[-1]:
         found += ["Where it goes, beside 100,000 events (p50, us CPU):", "", _parts(pdp, pasts, data), ""]
@@ -178,7 +186,7 @@ def _split(asking: Asking, asked: ActionRequest) -> dict[str, float]:
         "encode": snapshot.encode,
         "decide": lambda: decide(pdp, asked, snapshot, encoded=encoded),
     }
-    return {name: percentile(timed(part), 0.5) for name, part in parts.items()}
+    return {name: timed(part).at(0.5) for name, part in parts.items()}
 
 
 # -- killed ----------------------------------------------------------------------------------------------------------------
