@@ -181,7 +181,7 @@ def _split(asking: Asking, asked: ActionRequest) -> dict[str, float]:
         "restrictions": lambda: restrictions_on(store, pdp, asked, state, agents),
         "signals": lambda: scores_of(store, pdp, state),
         "measures": lambda: readings_of(store, pdp, asked, state, asking.clock.at_ms, {}),
-        "origins": lambda: asking.service._origins_of(pdp, asked, state),
+        "origins": lambda: asking.service._gather.origins(pdp, asked, state),
         "gather, all of these": lambda: asking.gather(asked),
         "encode": snapshot.encode,
         "decide": lambda: decide(pdp, asked, snapshot, encoded=encoded),

@@ -27,9 +27,10 @@ from lictor.pep.mcp.naming import Naming
 from lictor.pep.mcp.seam import Caller, Era, Offer, Reply
 from lictor.pep.mcp.state import StateSeal
 from lictor.ports import Batch
-from lictor.service.calls.authorize import Authorize, made, received
+from lictor.service.calls.authorize import Authorize
 from lictor.service.calls.execute import Execute
 from lictor.service.calls.offers import Offers
+from lictor.service.calls.recorded import made, received
 from lictor.stores.commit import changes_of, entries_of
 
 CALLS = 100

@@ -34,8 +34,9 @@ from lictor.model.task import Budget, Task
 from lictor.pdp.decide import decide
 from lictor.policy.compile import compile_files
 from lictor.ports import Batch, Payload
-from lictor.service.calls.authorize import Authorize, Granted, rebuilt, received
+from lictor.service.calls.authorize import Authorize, Granted
 from lictor.service.calls.execute import Execute, Sent
+from lictor.service.calls.recorded import rebuilt, received
 from lictor.service.calls.traffic import Passed, Wanted, passed
 from lictor.service.evidence.replay import Replay, ReplayReport, counted, merged
 from lictor.stores.reader import LogReader

@@ -20,7 +20,7 @@ from lictor.model.record import ExecutionStarted, TaskOpened
 from lictor.model.task import Budget
 from lictor.pdp.decide import decide
 from lictor.ports import Batch, Payload, Receipt
-from lictor.service.calls.authorize import made, received
+from lictor.service.calls.recorded import made, received
 from lictor.stores import scribe, writer
 from lictor.stores.commit import entries_of
 from lictor.stores.jobs import Job

@@ -17,7 +17,7 @@ from lictor.model.ids import RequestId
 from lictor.model.limits import Limits
 from lictor.model.record import BundleActivated, BundleApproved, RequestReceived, decode_entry
 from lictor.ports import Batch
-from lictor.service.calls.authorize import decided_in_time
+from lictor.service.calls.deciding import decided_in_time
 from lictor.service.evidence.shadow import Counts, InShadow
 from recorded_world import (
     ASKED,

@@ -332,7 +332,7 @@ async def test_a_clock_that_fails_or_is_impossible_denies(rig, tool):
     rig.clock.set(-1)
     assert reason_of(await rig.call(tool, id="a")) == Reason.CANNOT_RECORD
     rig.clock.set(NOW)
-    rig.core.authorize._clock = type("Broken", (), {"now_ms": staticmethod(broken_clock)})()
+    rig.core.authorize._gather._clock = type("Broken", (), {"now_ms": staticmethod(broken_clock)})()
     assert reason_of(await rig.call(tool, id="a")) == Reason.INTERNAL
     assert rig.upstream.calls == []
 

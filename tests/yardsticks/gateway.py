@@ -56,9 +56,9 @@ def records_later() -> None:
 @mutant
 def unheld() -> None:
     from lictor.model.decision import Allow, NeedsApproval
-    from lictor.service.calls import authorize
+    from lictor.service.calls import deciding
 
-    right = authorize.decide
+    right = deciding.decide
 
     def wrong(*said: Any, **named: Any) -> Any:
         decision = right(*said, **named)
@@ -67,7 +67,7 @@ def unheld() -> None:
         about = {name: getattr(decision, name) for name in ("request", "snapshot", "revision", "reason", "policies")}
         return Allow(**about)
 
-    authorize.decide = wrong
+    deciding.decide = wrong
 
 
 @mutant
@@ -122,9 +122,9 @@ def denial_forgotten() -> None:
 @mutant
 def never_late() -> None:
     from lictor.lifecycle import approvals
-    from lictor.service.calls import authorize
+    from lictor.service.calls.gather import Gather
 
-    consume, gather = approvals.consumed, authorize.Authorize._gather
+    consume, gather = approvals.consumed, Gather.__call__
 
     def wrong(*said: Any) -> Any:
         snapshot = gather(*said)
@@ -133,7 +133,7 @@ def never_late() -> None:
         later = msgspec.structs.replace(snapshot.approval, expires_at_ms=snapshot.at_ms + 600_000)
         return msgspec.structs.replace(snapshot, approval=later)
 
-    authorize.Authorize._gather = wrong  # type: ignore[method-assign]
+    Gather.__call__ = wrong  # type: ignore[method-assign]
     approvals.consumed = lambda read, record, at_ms: consume(read, record, 0)
 
 

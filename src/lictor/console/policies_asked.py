@@ -18,7 +18,7 @@ from lictor.model.reasons import Reason
 from lictor.model.record import DecisionMade, RequestReceived
 from lictor.model.snapshot import Snapshot, snapshot_digest
 from lictor.ports import RecordStore, StoredEntry
-from lictor.service.calls.authorize import rebuilt, received
+from lictor.service.calls.recorded import rebuilt, received
 
 SLACK_MS: Final = 60_000
 """Records stand in the order of their commits; their times may differ from it so much."""

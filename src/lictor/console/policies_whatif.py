@@ -20,7 +20,7 @@ from lictor.model.snapshot import Snapshot
 from lictor.pdp.decide import Pdp
 from lictor.policy.bundle import Bundle
 from lictor.policy.explain import Explanation, explain
-from lictor.service.calls.authorize import decided_in_time
+from lictor.service.calls.deciding import decided_in_time
 
 MAX_EXPLAINED: Final = 1_000
 """Policies of a bundle up to which an answer is explained: each in scope is asked by itself."""

@@ -138,7 +138,7 @@ def marked(value: Any) -> Any:
 @pytest.mark.parametrize("sent", [{"path": "a", MARK: 1}, {"path": f"{MARK} `x`"}, {"path": {MARK: MARK}}])
 def test_the_control_writes_it_down(sent: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Errors as they are would hold what was sent; the same search finds it there."""
-    monkeypatch.setattr("lictor.service.calls.authorize.told", lambda _, decision, __: decision.errors)
+    monkeypatch.setattr("lictor.service.calls.recorded.told", lambda _, decision, __: decision.errors)
     world = drive(world_bundle(POLICY + CEDAR), [Step("read_file", tuple(sent.items()))])
     texts = [json.loads(one.data)["record"].get("errors", []) for one in world.store.entries()]
     assert any(texts)

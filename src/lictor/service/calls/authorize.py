@@ -8,21 +8,18 @@ gathering and deciding again, never going on.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, Final, assert_never
+from collections.abc import Callable
+from typing import Any, assert_never
 
 import msgspec
 
 from lictor.lifecycle.measures import Moved
-from lictor.model.action import ActionRequest, SealedArguments
+from lictor.model.action import ActionRequest
 from lictor.model.approval import Allowance, Hold, HoldStatus
-from lictor.model.canonical import sha256_digest
 from lictor.model.decision import Allow, Decision, Deny, NeedsApproval
 from lictor.model.errors import CallerError, ConflictError, LictorError, StoreError
-from lictor.model.history import Origin
 from lictor.model.ids import (
     AllowanceId,
-    ArgumentsDigest,
     DecisionId,
     DefinitionDigest,
     ExecutionId,
@@ -34,7 +31,6 @@ from lictor.model.limits import Limits
 from lictor.model.preview import preview_digest
 from lictor.model.reasons import Reason
 from lictor.model.record import (
-    DecisionMade,
     ExecutionEnded,
     ExecutionStarted,
     HoldExpired,
@@ -43,29 +39,27 @@ from lictor.model.record import (
     LeaseAsked,
     LeaseEnded,
     Record,
-    RequestReceived,
 )
 from lictor.model.snapshot import Snapshot
-from lictor.model.task import TaskState
 from lictor.pdp.approval import covers
-from lictor.pdp.decide import Pdp, decide
+from lictor.pdp.decide import Pdp
 from lictor.pdp.normalise import select_once
 from lictor.ports import Batch, Clock, Files, Ids, Payload, Previewer, Receipt, RecordStore, Watch
-from lictor.service.calls.chain import links_of, restrictions_on, scores_of
+from lictor.service.calls.attempt import Attempt, Changed, Lending, spoiled, unfit
+from lictor.service.calls.deciding import decided_in_time
 from lictor.service.calls.door import record_refusal
+from lictor.service.calls.gather import Gather
 from lictor.service.calls.grant import Grant
 from lictor.service.calls.outcomes import Outcomes
 from lictor.service.calls.paths import places, resolved_paths
+from lictor.service.calls.recorded import made, received
 from lictor.service.calls.requests import held_preview, preview_key
 from lictor.service.calls.timer import Deadline
 from lictor.service.calls.unwatched import UNWATCHED
-from lictor.service.calls.wordless import told
-from lictor.service.history.history import MOVED_ATTEMPTS, Turns, moves_after, readings_of, rows_of
+from lictor.service.history.history import MOVED_ATTEMPTS, Turns, moves_after, rows_of
 from lictor.service.history.origins import Origins, Sender
 from lictor.service.policy import PolicyInForce
 
-ENGINE = "cedar"
-_OUTCOMES: Final = {Allow: "allow", Deny: "deny", NeedsApproval: "needs_approval"}
 ATTEMPTS = 5
 """Times a lost race is gathered and decided again before the action is refused with `conflict`."""
 
@@ -90,9 +84,6 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Outcome = Granted | Held | Refused
-
-Lending = Callable[[ExecutionId, int], LeaseAsked]
-"""(the execution that is about to start, its time in milliseconds) -> the lease it asks for."""
 
 
 class Authorize:
@@ -124,6 +115,7 @@ class Authorize:
         self._previewer = previewer
         self._on_held = on_held
         self._origins = Origins(store)
+        self._gather = Gather(store, clock, self._origins)
         self._turns = Turns()
         self._opening: Counter[TaskId] = Counter()
         self._outcomes = outcomes or Outcomes(store=store, clock=clock)
@@ -223,8 +215,10 @@ class Authorize:
             try:
                 attempt, pdp, resolved = await self._attempted(request, definition, None)
                 if isinstance(attempt.decision, Allow):
-                    foreign = self._check_hint(request, hint, attempt.snapshot.at_ms) if hint is not None else None
-                    if foreign is None and not _spoiled(attempt, resolved):
+                    foreign = (
+                        unfit(self._store.hold(hint), request, attempt.snapshot.at_ms) if hint is not None else None
+                    )
+                    if foreign is None and not spoiled(attempt, resolved):
                         return None
                 outcome = await self._concluded(pdp, attempt, hint, resolved)
                 if not isinstance(
@@ -262,7 +256,7 @@ class Authorize:
 
     async def _attempted(
         self, request: ActionRequest, definition: DefinitionDigest | None, lending: Lending | None
-    ) -> tuple["_Attempt", Pdp, dict[str, str]]:
+    ) -> tuple[Attempt, Pdp, dict[str, str]]:
         """Steps 3 and 4."""
         pdp = self._policy.current()
         resolved = await resolved_paths(self._files, pdp, request)
@@ -285,9 +279,9 @@ class Authorize:
         resolved: dict[str, str],
         lending: Lending | None,
         *,
-        changed: "_Changed | None" = None,
+        changed: Changed | None = None,
         allowance: Allowance | None = None,
-    ) -> "_Attempt":
+    ) -> Attempt:
         """Gather and decide, once, without a pause between the two."""
         live = self._store.live_hold(request.task, request.digest)
         if (
@@ -302,7 +296,7 @@ class Authorize:
         encoded = snapshot.encode()
         began = time.perf_counter()
         decision = self._decide(pdp, request, snapshot, encoded)
-        return _Attempt(
+        return Attempt(
             pdp=pdp,
             request=request,
             snapshot=snapshot,
@@ -320,11 +314,11 @@ class Authorize:
     def _ahead_of(
         self,
         pdp: Pdp,
-        attempt: "_Attempt",
+        attempt: Attempt,
         definition: DefinitionDigest | None,
         resolved: dict[str, str],
         allowance: Allowance,
-    ) -> "_Attempt | None":
+    ) -> Attempt | None:
         """The same decided with an allowance, where one covers it and policy takes it; None otherwise."""
         request, now = attempt.request, attempt.snapshot.at_ms
         offering = pdp.offering(request.kind, request.server, request.name)
@@ -336,33 +330,33 @@ class Authorize:
         again = self._attempt(pdp, request, definition, resolved, attempt.lending, allowance=allowance)
         return again if isinstance(again.decision, Allow) and again.live is None else None
 
-    async def _changed(self, request: ActionRequest) -> "_Changed | None":
+    async def _changed(self, request: ActionRequest) -> Changed | None:
         """Whether what an approval rests on is as it was; None: there is nothing to look at."""
         live = self._store.live_hold(request.task, request.digest)
         if live is None or live.approval is None or not live.preview:
             return None
         preview = held_preview(self._store, live)
         if preview is None or self._previewer is None:
-            return _Changed(live, "nobody can look at what the approval rests on")
-        return _Changed(live, await self._previewer.changed(preview))
+            return Changed(live, "nobody can look at what the approval rests on")
+        return Changed(live, await self._previewer.changed(preview))
 
-    async def _concluded(self, pdp: Pdp, attempt: "_Attempt", hint: HoldId | None, resolved: dict[str, str]) -> Outcome:
+    async def _concluded(self, pdp: Pdp, attempt: Attempt, hint: HoldId | None, resolved: dict[str, str]) -> Outcome:
         """Step 5 and what follows from it."""
         request, decision, snapshot, live = attempt.request, attempt.decision, attempt.snapshot, attempt.live
         if hint is not None and not isinstance(decision, Deny):
-            foreign = self._check_hint(request, hint, snapshot.at_ms)
+            foreign = unfit(self._store.hold(hint), request, snapshot.at_ms)
             if foreign is not None:
                 refusal = HoldRefused(request=request.id, reason=foreign.value, hold=hint)
                 await self._commit(attempt, refusal)
                 return Refused(reason=foreign)
         match decision:
             case Allow():
-                spoiled = _spoiled(attempt, resolved)
-                if live is not None and spoiled is Reason.APPROVAL_DENIED:
-                    return await self._turn_away(attempt, spoiled, live)
-                if live is not None and spoiled is not None:
-                    await self._commit(attempt, HoldExpired(hold=live.id, why=spoiled.value))
-                    return Refused(reason=spoiled)
+                why = spoiled(attempt, resolved)
+                if live is not None and why is Reason.APPROVAL_DENIED:
+                    return await self._turn_away(attempt, why, live)
+                if live is not None and why is not None:
+                    await self._commit(attempt, HoldExpired(hold=live.id, why=why.value))
+                    return Refused(reason=why)
                 return await self._allow(pdp, attempt, decision)
             case Deny():
                 return await self._deny(attempt, decision)
@@ -378,72 +372,7 @@ class Authorize:
         """
         return decided_in_time(pdp, request, snapshot, encoded, self._limits.decide_timeout_s, self._stopwatch)
 
-    def _gather(
-        self,
-        pdp: Pdp,
-        request: ActionRequest,
-        definition: DefinitionDigest | None,
-        live: Hold | None,
-        resolved: dict[str, str],
-        allowance: Allowance | None = None,
-    ) -> Snapshot:
-        approved = live is not None and live.status is HoldStatus.APPROVED
-        state = self._store.task(request.task)
-        parents, principals = links_of(self._store, pdp, state)
-        at_ms = self._clock.now_ms()
-        approval = live.approval if live is not None and approved else None
-        if approval is None and allowance is not None:
-            given = allowance.approval
-            approval = msgspec.structs.replace(given, allowance=allowance.id, expires_at_ms=allowance.until_ms)
-        return Snapshot(
-            at_ms=at_ms,
-            revision=pdp.revision,
-            agent=pdp.agents.get(request.agent),
-            task=state,
-            human_groups=pdp.humans.get(request.human, ()),
-            definition=definition,
-            approval=approval,
-            allowance=allowance,
-            parents=parents,
-            principals=principals,
-            containments=restrictions_on(self._store, pdp, request, state, principals),
-            signals=scores_of(self._store, pdp, state),
-            resolved=resolved,
-            measures=readings_of(self._store, pdp, request, state, at_ms, resolved),
-            origins=self._origins_of(pdp, request, state),
-        )
-
-    def _origins_of(self, pdp: Pdp, request: ActionRequest, state: TaskState | None) -> dict[str, Origin]:
-        offering = pdp.offering(request.kind, request.server, request.name)
-        if offering is None or state is None:
-            return {}  # denied for that
-        return self._origins.gather(offering.entry, pdp.directory, request, state.task.root)
-
-    def _check_hint(self, request: ActionRequest, hint: HoldId, now_ms: int) -> Reason | None:
-        """Whether the hold a client names can serve this retry (BIND-01, 02, 06, 08, TOOL-10)."""
-        hold = self._store.hold(hint)
-        if hold is None:
-            return Reason.UNKNOWN_APPROVAL
-        if hold.task != request.task:
-            return Reason.APPROVAL_PRINCIPAL
-        if hold.digest != request.digest:
-            return Reason.ACTION_HASH_MISMATCH
-        match hold.status:
-            case HoldStatus.CONSUMED:
-                return Reason.APPROVAL_USED
-            case HoldStatus.DENIED:
-                return Reason.APPROVAL_DENIED
-            case HoldStatus.EXPIRED:
-                return Reason.APPROVAL_TIMEOUT if hold.approval is None else Reason.APPROVAL_EXPIRED
-            case HoldStatus.PENDING:
-                return None
-            case HoldStatus.APPROVED:
-                expired = hold.approval is None or now_ms >= hold.approval.expires_at_ms
-                return Reason.APPROVAL_EXPIRED if expired else None
-            case _:
-                assert_never(hold.status)
-
-    async def _allow(self, pdp: Pdp, attempt: "_Attempt", allow: Allow) -> Outcome:
+    async def _allow(self, pdp: Pdp, attempt: Attempt, allow: Allow) -> Outcome:
         request = attempt.request
         offering = pdp.offering(request.kind, request.server, request.name)
         if offering is None:
@@ -480,7 +409,7 @@ class Authorize:
         grant = Grant.issue(allow, receipt, request, entry, execution, content=pdp.content, root=root, counted=counted)
         return Granted(grant=grant)
 
-    async def _deny(self, attempt: "_Attempt", deny: Deny) -> Outcome:
+    async def _deny(self, attempt: Attempt, deny: Deny) -> Outcome:
         live = attempt.live
         given = live.approval if live is not None and deny.reason is Reason.APPROVAL_EXPIRED else None
         # A clock that stepped back behind the approval denies too, but the approval's own time is still to come: it is not lost.
@@ -488,7 +417,7 @@ class Authorize:
         await self._commit(attempt, *((HoldExpired(hold=given.hold),) if given is not None and lapsed else ()))
         return Refused(reason=deny.reason)
 
-    async def _hold(self, pdp: Pdp, attempt: "_Attempt", decision: NeedsApproval, resolved: dict[str, str]) -> Outcome:
+    async def _hold(self, pdp: Pdp, attempt: Attempt, decision: NeedsApproval, resolved: dict[str, str]) -> Outcome:
         live, now = attempt.live, attempt.snapshot.at_ms
         if live is not None and live.status is HoldStatus.DENIED:
             return await self._turn_away(attempt, Reason.APPROVAL_DENIED, live)
@@ -511,7 +440,7 @@ class Authorize:
             if not self._opening[task]:
                 del self._opening[task]
 
-    async def _open(self, pdp: Pdp, attempt: "_Attempt", decision: NeedsApproval, resolved: dict[str, str]) -> Outcome:
+    async def _open(self, pdp: Pdp, attempt: Attempt, decision: NeedsApproval, resolved: dict[str, str]) -> Outcome:
         """A new hold, with what people are shown of the effect: durable together, so that nobody is asked without it."""
         offering = pdp.offering(attempt.request.kind, attempt.request.server, attempt.request.name)
         if self._previewer is None or offering is None or offering.entry.preview is None:
@@ -537,12 +466,12 @@ class Authorize:
             self._on_held(hold)
         return Held(hold=hold)
 
-    async def _turn_away(self, attempt: "_Attempt", reason: Reason, hold: Hold | None) -> Refused:
+    async def _turn_away(self, attempt: Attempt, reason: Reason, hold: Hold | None) -> Refused:
         refusal = HoldRefused(request=attempt.request.id, reason=reason.value, hold=hold.id if hold else None)
         await self._commit(attempt, refusal)
         return Refused(reason=reason, hold=hold)
 
-    def _new_hold(self, attempt: "_Attempt", decision: NeedsApproval, preview: str = "") -> Hold:
+    def _new_hold(self, attempt: Attempt, decision: NeedsApproval, preview: str = "") -> Hold:
         request, now = attempt.request, attempt.snapshot.at_ms
         return Hold(
             id=HoldId(self._ids.new("hold")),
@@ -575,7 +504,7 @@ class Authorize:
             elif isinstance(record, LeaseAsked):
                 self._outcomes.put(LeaseEnded(lease=record.lease.id, outcome="never", why=Reason.CANCELLED.value))
 
-    async def _commit(self, attempt: "_Attempt", *more: Record, sealed: tuple[Payload, ...] = ()) -> Receipt:
+    async def _commit(self, attempt: Attempt, *more: Record, sealed: tuple[Payload, ...] = ()) -> Receipt:
         """Request, decision and what follows from it, durable together or not at all."""
         request = attempt.request
         payload = Payload(
@@ -610,124 +539,3 @@ class Authorize:
             raise StoreError(Reason.CANNOT_RECORD, "the record store did not answer in time") from None
         finally:
             deadline.stop()
-
-
-class _Changed(msgspec.Struct, frozen=True):
-    """What became of the preconditions of a hold's approval; nothing: they are as they were."""
-
-    hold: Hold
-    what: str
-
-
-class _Attempt(msgspec.Struct, frozen=True, kw_only=True):
-    pdp: Pdp
-    """Under which it was decided."""
-    request: ActionRequest
-    snapshot: Snapshot
-    encoded: bytes
-    decision: Decision
-    decide_s: float
-    """How long deciding took."""
-    id: DecisionId
-    live: Hold | None
-    laid: int
-    """How often restrictions had changed before they were read."""
-    lending: Lending | None
-    definition: DefinitionDigest | None
-    changed: str
-    """What of the approval's preconditions is not as it was."""
-
-
-def _spoiled(attempt: _Attempt, resolved: Mapping[str, str]) -> Reason | None:
-    """Why an action that policy allows is refused for what people said of it."""
-    live = attempt.live
-    if live is not None and live.status is HoldStatus.DENIED:
-        # A person's no outlives a policy that would no longer have asked: it holds for the task (ADR 0008).
-        return Reason.APPROVAL_DENIED
-    if live is not None and attempt.snapshot.approval is not None and live.resolved != places(resolved):
-        # The approver saw where the paths led; a link moved since, so this is another action (BIND-01).
-        return Reason.ACTION_HASH_MISMATCH
-    if live is not None and attempt.snapshot.approval is not None and attempt.changed:
-        # What people said yes to is not what would happen now: they are asked again (BIND-12, BIND-13).
-        return Reason.PRECONDITION_CHANGED
-    if live is not None and live.override and attempt.decision.reason is Reason.OVERRIDDEN:
-        # The person overrode the deny they were shown. What denies now and did not then is another one.
-        revision, *policies = live.over or ("",)
-        if attempt.decision.revision != revision or not set(attempt.decision.policies).issubset(policies):
-            return Reason.PRECONDITION_CHANGED
-    return None
-
-
-def decided_in_time(
-    pdp: Pdp,
-    request: ActionRequest,
-    snapshot: Snapshot,
-    encoded: bytes,
-    most_s: float,
-    stopwatch: Callable[[], float] = time.monotonic,
-) -> Decision:
-    """Decide within a deadline, or deny.
-
-    The engine cannot be interrupted, but its work is bounded (`pdp.decide.MAX_PARTS`, `policy.guard`): what takes longer
-    all the same was not foreseen. Its answer is thrown away, whatever it was, and kept nowhere (case POLE-16).
-    """
-    began = stopwatch()
-    decision = decide(pdp, request, snapshot, encoded=encoded)
-    took = stopwatch() - began
-    if 0 <= took <= most_s:
-        return decision
-    return Deny(
-        request=decision.request,
-        snapshot=decision.snapshot,
-        revision=decision.revision,
-        reason=Reason.POLICY_TIMEOUT,
-        errors=(f"decided in {took * 1_000:.0f} ms, which is more than {most_s * 1_000:.0f} ms",),
-    )
-
-
-def received(request: ActionRequest) -> RequestReceived:
-    """The request's record."""
-    return RequestReceived(
-        request=request.id,
-        kind=request.kind,
-        server=request.server,
-        name=request.name,
-        arguments=request.arguments.digest,
-        digest=request.digest,
-        agent=request.agent,
-        human=request.human,
-        task=request.task,
-    )
-
-
-def rebuilt(asked: RequestReceived, arguments: bytes) -> ActionRequest:
-    """The request again, from its record and the sealed bytes; `received` of it is the record, if they belong together."""
-    return ActionRequest.make(
-        id=asked.request,
-        kind=asked.kind,
-        server=asked.server,
-        name=asked.name,
-        arguments=SealedArguments(arguments, ArgumentsDigest(sha256_digest(arguments))),
-        agent=asked.agent,
-        human=asked.human,
-        task=asked.task,
-    )
-
-
-def made(pdp: Pdp, decision_id: DecisionId, request: ActionRequest, decision: Decision) -> DecisionMade:
-    """The record of a decision made under `pdp`. `service.evidence.replay` builds it again and compares every member."""
-    outcome = _OUTCOMES[type(decision)]
-    return DecisionMade(
-        decision=decision_id,
-        request=request.id,
-        digest=decision.request,
-        snapshot=decision.snapshot,
-        revision=decision.revision,
-        engine=ENGINE,
-        outcome=outcome,
-        reason=decision.reason.value,
-        policies=decision.policies,
-        approvers=decision.approvers if isinstance(decision, NeedsApproval) else (),
-        needs=decision.needs if isinstance(decision, NeedsApproval) else (),
-        errors=told(request, decision, pdp.words) if decision.errors else (),
-    )

@@ -18,7 +18,7 @@ from lictor.model.snapshot import Snapshot, snapshot_digest
 from lictor.pdp.decide import Pdp
 from lictor.policy.rebase import Basis, basis_of
 from lictor.ports import Payload, StoredEntry
-from lictor.service.calls.authorize import rebuilt, received
+from lictor.service.calls.recorded import rebuilt, received
 
 _T = TypeVar("_T")
 

@@ -22,7 +22,7 @@ from lictor.policy.compile import compile_bundle, parse_guarded
 from lictor.policy.explain import Explanation, explain
 from lictor.policy.load import load_bundle
 from lictor.ports import RecordStore
-from lictor.service.calls.authorize import rebuilt, received
+from lictor.service.calls.recorded import rebuilt, received
 
 MAX_BUNDLES: Final = 4
 """Bundles kept compiled."""

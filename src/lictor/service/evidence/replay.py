@@ -20,7 +20,7 @@ from lictor.model.record import DecisionMade, RequestReceived, decode_entry
 from lictor.model.snapshot import Snapshot, snapshot_digest
 from lictor.pdp.decide import Pdp, decide
 from lictor.ports import Payload, RecordStore
-from lictor.service.calls.authorize import made, rebuilt, received
+from lictor.service.calls.recorded import made, rebuilt, received
 from lictor.service.calls.traffic import Bundles, Compile, Recorded, Wanted, passed
 
 MAX_FAULTS: Final = 1_000

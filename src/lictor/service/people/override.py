@@ -18,8 +18,8 @@ from lictor.model.record import DecisionMade, HoldOpened, RequestReceived, decod
 from lictor.model.snapshot import Snapshot
 from lictor.pdp.roles import Role
 from lictor.ports import Batch, Clock, Ids, Payload, Previewer, RecordStore
-from lictor.service.calls.authorize import rebuilt
 from lictor.service.calls.paths import places
+from lictor.service.calls.recorded import rebuilt
 from lictor.service.calls.requests import preview_key
 from lictor.service.policy import PolicyInForce
 

@@ -21,8 +21,9 @@ from lictor.model.snapshot import Snapshot
 from lictor.model.task import TaskState
 from lictor.pdp.decide import Pdp
 from lictor.ports import Batch, Ids, Payload, RecordStore
-from lictor.service.calls.authorize import decided_in_time, made, received
 from lictor.service.calls.chain import links_of, restrictions_on, scores_of
+from lictor.service.calls.deciding import decided_in_time
+from lictor.service.calls.recorded import made, received
 from lictor.service.history.history import readings_of
 from lictor.service.policy import PolicyInForce
 
