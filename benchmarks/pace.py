@@ -2,12 +2,13 @@
 
 On a shared host a virtual core's other half comes and goes with its neighbours, a few milliseconds at a time, and with it almost
 half of the speed: CPU time of the very same work then differs by 1.9. A busy neighbour is no property of what is measured. So the
-same small piece of work is timed right before and right after each call, and a call counts where both took as long as at best.
-Whether it counts does not depend on how long the call itself took. All calls are kept, too, and shown beside.
+same small piece of work is timed between all calls, and a call counts where the two pieces before it and the two after it took as
+long as at best. Whether it counts does not depend on how long the call itself took. All calls are kept, too, and shown beside.
 """
 
 import gc
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,8 +16,8 @@ from functools import cache
 from benchmarks.stats import percentile
 
 PACE = """\
-*calls*: a call counts if the same small piece of work, right before it and right after it, took no longer than 1.15 times its best of this
-run; the core's other half belongs to neighbours on a shared host, and takes almost half of the speed while they use it. p50 and p99 are of
+*calls*: between all calls the same small piece of work is timed, and a call counts if the two pieces before it and the two after it took no
+longer than 1.15 times their best of this run; the core's other half belongs to neighbours on a shared host, and takes almost half of the speed while they use it. p50 and p99 are of
 the calls that count; the p99 of every call stands beside them."""
 CALLS = 400
 """Counted calls of one measurement, unless `MOST_S` comes first."""
@@ -25,6 +26,8 @@ LEAST = 100
 """With fewer counted calls, all calls stand for them: the machine was never its own."""
 SLACK = 1.15
 """What the small piece may take, times its best."""
+AROUND = 2
+"""Pieces before a call and after it that have to be as quick: what slows the core down for less than a call falls between two."""
 SHARE = 0.005
 """The best: so many of all its timings were quicker."""
 
@@ -75,18 +78,21 @@ def timed(work: Callable[[], object], into: Timed | None = None) -> Timed:
     gc.collect()
     gc.disable()
     try:
+        pieces = deque([_piece(), _piece()], 2 * AROUND)
+        waiting: deque[float] = deque()
         counted, give_up = 0, time.perf_counter() + MOST_S
-        before = _piece()
         while counted < CALLS and time.perf_counter() < give_up:
             start = clock()
             work()
             took = (clock() - start) / 1e3
-            after = _piece()
+            pieces.append(_piece())
             found.every.append(took)
-            if before <= limit and after <= limit:
-                found.counted.append(took)
-                counted += 1
-            before = after
+            waiting.append(took)
+            if len(pieces) == 2 * AROUND:
+                took = waiting.popleft()
+                if max(pieces) <= limit:
+                    found.counted.append(took)
+                    counted += 1
     finally:
         gc.enable()
     return found
