@@ -89,9 +89,24 @@ async def test_one_approval_has_one_effect(house):
     assert house.core.store.rebuild_rows() == []
 
 
+class Unhurried:
+    """A store whose commits take a moment to begin, so that others look meanwhile: a commit on the spot lets nobody between."""
+
+    def __init__(self, inner):
+        self._inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+    async def commit(self, batch):
+        await asyncio.sleep(0.02)
+        return await self._inner.commit(batch)
+
+
 async def test_check_then_mark_doubles(house):
     """Control: without the check inside the commit, the same race has several effects."""
     undo = check_then_mark()
+    house.core.authorize._store = Unhurried(house.core.authorize._store)
     try:
         task = await house.core.open_task()
         request, hold = await approved(house.core, task, "note")
