@@ -18,6 +18,7 @@ from lictor.service.calls.authorize import Granted, Held, Refused
 from lictor.service.people.approve import Proof
 from lictor.stores.ids import RandomIds
 from lictor.stores.instances import Instance
+from unhurried import Unhurried
 
 REDEEMERS = 64
 ROUNDS = 200
@@ -87,20 +88,6 @@ async def test_one_approval_has_one_effect(house):
     assert not ledger.effect_faults(house.effects.read())
     assert max(Counter(one.hold for one in ledger.started.values()).values()) == 1
     assert house.core.store.rebuild_rows() == []
-
-
-class Unhurried:
-    """A store whose commits take a moment to begin, so that others look meanwhile: a commit on the spot lets nobody between."""
-
-    def __init__(self, inner):
-        self._inner = inner
-
-    def __getattr__(self, name):
-        return getattr(self._inner, name)
-
-    async def commit(self, batch):
-        await asyncio.sleep(0.02)
-        return await self._inner.commit(batch)
 
 
 async def test_check_then_mark_doubles(house):
