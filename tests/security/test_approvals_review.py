@@ -213,6 +213,7 @@ async def test_an_allowance_of_value_does_not_cover_what_says_no_value_any_more(
 def _same_clock(later: Desk, desk: Desk) -> Desk:
     for use_case in (later.tasks, later.answer, later.authorize):
         use_case._clock, use_case._ids = desk.clock, desk.ids  # type: ignore[attr-defined]
+    later.authorize._gather._clock = desk.clock
     return later
 
 
