@@ -4,7 +4,6 @@ Stages are timed in a loop of their own, so their caches are warm: they add up t
 """
 
 import asyncio
-import gc
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 
 from benchmarks import contenders
 from benchmarks.house import opened
-from benchmarks.machine import scratch
+from benchmarks.machine import scratch, uncollected
 from benchmarks.stats import spread, table
 from benchmarks.wire import ARGUMENTS, TOOL
 from lictor.model.action import ActionKind, ActionRequest, SealedArguments
@@ -158,14 +157,10 @@ def _stages(house: Any, gateway: Gateway, state: Any) -> dict[str, Callable[[], 
 
 def _timed(work: Callable[[], object]) -> list[float]:
     found = []
-    gc.collect()
-    gc.disable()
-    try:
+    with uncollected():
         for _ in range(BATCHES):
             start = time.thread_time_ns()
             for _call in range(CALLS):
                 work()
             found.append((time.thread_time_ns() - start) / CALLS / 1e3)
-    finally:
-        gc.enable()
     return found

@@ -6,13 +6,13 @@ same small piece of work is timed between all calls, and a call counts where the
 long as at best. Whether it counts does not depend on how long the call itself took. All calls are kept, too, and shown beside.
 """
 
-import gc
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
+from benchmarks.machine import fixed_work_us, uncollected
 from benchmarks.stats import percentile
 
 PACE = """\
@@ -75,9 +75,7 @@ def timed(work: Callable[[], object], into: Timed | None = None) -> Timed:
     limit = _best() * SLACK
     clock = time.thread_time_ns
     work()
-    gc.collect()
-    gc.disable()
-    try:
+    with uncollected():
         pieces = deque([_piece(), _piece()], 2 * AROUND)
         waiting: deque[float] = deque()
         counted, give_up = 0, time.perf_counter() + MOST_S
@@ -93,8 +91,6 @@ def timed(work: Callable[[], object], into: Timed | None = None) -> Timed:
                 if max(pieces) <= limit:
                     found.counted.append(took)
                     counted += 1
-    finally:
-        gc.enable()
     return found
 
 
@@ -102,15 +98,11 @@ def each(work: Callable[[], object], calls: int) -> list[float]:
     """So many calls, disturbed or not: thread CPU in microseconds, sorted, without the garbage collector."""
     clock = time.thread_time_ns
     found = []
-    gc.collect()
-    gc.disable()
-    try:
+    with uncollected():
         for _ in range(calls):
             start = clock()
             work()
             found.append((clock() - start) / 1e3)
-    finally:
-        gc.enable()
     return sorted(found)
 
 
@@ -124,19 +116,12 @@ def _best() -> float:
     return percentile(sorted(found), SHARE)
 
 
-_KNOWN = {str(number): number for number in range(50)}
 _AGAIN = 3
 """Times in a row that the small piece is done: after a call it is cold, which is the call's doing and nobody else's."""
+_TIMES = 50
+"""Rounds of the fixed work in it: some 20 us."""
 
 
 def _piece() -> float:
-    """CPU time of the small piece of work in microseconds, some 20: the least of a few in a row."""
-    return min(_once() for _ in range(_AGAIN))
-
-
-def _once() -> float:
-    start = time.thread_time_ns()
-    total = 0
-    for number in range(200):
-        total += _KNOWN.get(f"{number % 60}", 1)
-    return (time.thread_time_ns() - start) / 1e3
+    """CPU time of the small piece of work in microseconds: the least of a few in a row."""
+    return min(fixed_work_us(_TIMES) for _ in range(_AGAIN))

@@ -20,6 +20,7 @@ from lictor.stores import commit, scribe
 from lictor.stores.keys import Keys
 from lictor.stores.sqlite import SqliteStore
 from store_samples import NOW, batch, decided, opened, payload, received, started
+from unhurried import Unhurried
 
 ORIGIN = "test.local/log"
 CALLERS = 12
@@ -82,9 +83,10 @@ def forget_the_check():
 
 async def redeem(folder, redeemers, mode):
     """Ask `redeemers` times at once for each hold; print `hold execution` for each success."""
+    store, me = open_store(folder), os.getpid()
     if mode == "check_then_mark":
         forget_the_check()
-    store, me = open_store(folder), os.getpid()
+        store = Unhurried(store)
     holds = sorted((one.id, one.digest) for one in store.holds(limit=10_000))
     print("ready", flush=True)
     sys.stdin.readline()
@@ -93,8 +95,6 @@ async def redeem(folder, redeemers, mode):
         name = f"{hold}_{me}_{number}"
         if store.hold(hold).status is not HoldStatus.APPROVED:
             return
-        if mode == "check_then_mark":
-            await asyncio.sleep(0.02)  # the others look meanwhile: a commit on the spot would let nobody between
         try:
             await store.commit(batch(started(name, hold=hold, digest=digest), at=NOW + 1))
         except ConflictError:

@@ -8,6 +8,8 @@ the same commit), which any process on the log pays when no reader of an older s
 import sqlite3
 from typing import Final
 
+from lictor.stores.sqlite_schema import is_busy
+
 OWED: Final = "SELECT value FROM meta WHERE key = 'scrub'"
 """One row while a scrub is owed."""
 SCRUB_BUSY_MS: Final = 200
@@ -33,7 +35,7 @@ def scrub(connection: sqlite3.Connection) -> bool:
         # Only what was owed before the cut is paid by it.
         connection.execute("DELETE FROM meta WHERE key = 'scrub' AND value = ?", owed)
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY:
+        if is_busy(error):
             return True
         raise
     return False

@@ -144,7 +144,7 @@ def begin(cursor: sqlite3.Cursor, *, wait: bool) -> bool:
     try:
         _patiently(cursor, "BEGIN IMMEDIATE", BUSY_S if wait else 0)
     except sqlite3.OperationalError as error:
-        if wait or not _is_busy(error):
+        if wait or not is_busy(error):
             raise
         return False
     return True
@@ -157,12 +157,13 @@ def _patiently(cursor: sqlite3.Cursor, statement: str, seconds: float) -> list[A
         try:
             return cursor.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
-            if not _is_busy(error) or time.monotonic() >= give_up:
+            if not is_busy(error) or time.monotonic() >= give_up:
                 raise
         time.sleep(_BUSY_STEP_S)
 
 
-def _is_busy(error: sqlite3.OperationalError) -> bool:
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether somebody else has what a statement needs."""
     return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
 
 

@@ -19,11 +19,11 @@ from lictor.model.task import Budget
 from lictor.policy.compile import compile_bundle, compile_files, parse_guarded
 from lictor.policy.load import load_bundle
 from lictor.ports import Batch, Payload, Receipt
+from lictor.service.calls import gather
 from lictor.service.containment.contain import Contain
 from lictor.service.containment.signals import Signals
 from lictor.service.evidence.replay import Replay, ReplayStatus
 from lictor.service.policy import PolicyInForce
-from lictor.service.tasks import prospect
 from lictor.service.tasks.delegate import Delegate
 from lictor.service.tasks.prospect import OpeningRefusedError, Prospects
 from lictor.service.tasks.tasks import Tasks
@@ -198,7 +198,7 @@ async def test_policy_refuses_a_part(house: House) -> None:
 
 async def test_a_chain_that_is_not_told_is_refused(house: House, monkeypatch: Any) -> None:
     """A build that forgets to ask for those above opens nothing: the chain of the task and the facts do not fit."""
-    monkeypatch.setattr(prospect, "links_of", lambda *_: ((), ()))
+    monkeypatch.setattr(gather, "links_of", lambda *_: ((), ()))
     assert (await house.refused(await house.task())).reason is Reason.DELEGATION
 
 

@@ -214,12 +214,9 @@ class Authorize:
         for _ in range(ATTEMPTS):
             try:
                 attempt, pdp, resolved = await self._attempted(request, definition, None)
-                if isinstance(attempt.decision, Allow):
-                    foreign = (
-                        unfit(self._store.hold(hint), request, attempt.snapshot.at_ms) if hint is not None else None
-                    )
-                    if foreign is None and not spoiled(attempt, resolved):
-                        return None
+                granted = isinstance(attempt.decision, Allow) and self._foreign(attempt, hint) is None
+                if granted and not spoiled(attempt, resolved):
+                    return None
                 outcome = await self._concluded(pdp, attempt, hint, resolved)
                 if not isinstance(
                     outcome, Granted
@@ -342,13 +339,11 @@ class Authorize:
 
     async def _concluded(self, pdp: Pdp, attempt: Attempt, hint: HoldId | None, resolved: dict[str, str]) -> Outcome:
         """Step 5 and what follows from it."""
-        request, decision, snapshot, live = attempt.request, attempt.decision, attempt.snapshot, attempt.live
-        if hint is not None and not isinstance(decision, Deny):
-            foreign = unfit(self._store.hold(hint), request, snapshot.at_ms)
-            if foreign is not None:
-                refusal = HoldRefused(request=request.id, reason=foreign.value, hold=hint)
-                await self._commit(attempt, refusal)
-                return Refused(reason=foreign)
+        decision, live = attempt.decision, attempt.live
+        foreign = None if isinstance(decision, Deny) else self._foreign(attempt, hint)
+        if foreign is not None:
+            await self._commit(attempt, HoldRefused(request=attempt.request.id, reason=foreign.value, hold=hint))
+            return Refused(reason=foreign)
         match decision:
             case Allow():
                 why = spoiled(attempt, resolved)
@@ -364,6 +359,10 @@ class Authorize:
                 return await self._hold(pdp, attempt, decision, resolved)
             case _:
                 assert_never(decision)
+
+    def _foreign(self, attempt: Attempt, hint: HoldId | None) -> Reason | None:
+        """Why the hold that a client names cannot serve its retry; None: it can, or none is named."""
+        return None if hint is None else unfit(self._store.hold(hint), attempt.request, attempt.snapshot.at_ms)
 
     def _decide(self, pdp: Pdp, request: ActionRequest, snapshot: Snapshot, encoded: bytes) -> Decision:
         """Decide within the deadline, or deny.

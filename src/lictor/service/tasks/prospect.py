@@ -21,10 +21,9 @@ from lictor.model.snapshot import Snapshot
 from lictor.model.task import TaskState
 from lictor.pdp.decide import Pdp
 from lictor.ports import Batch, Ids, Payload, RecordStore
-from lictor.service.calls.chain import links_of, restrictions_on, scores_of
 from lictor.service.calls.deciding import decided_in_time
+from lictor.service.calls.gather import snapshot_of
 from lictor.service.calls.recorded import made, received
-from lictor.service.history.history import readings_of
 from lictor.service.policy import PolicyInForce
 
 NO_SERVER: Final = ServerName("")
@@ -97,20 +96,7 @@ class Prospects:
         """The facts, of the task as it would be: nothing was done in it; what was seen and signalled is what its tree has."""
         task, bound = record.task, record.contract
         state = TaskState(task=task, contract=bound, contract_used=() if bound is None else (0,) * len(bound.clauses))
-        parents, principals = links_of(self._store, pdp, state)
-        return Snapshot(
-            at_ms=task.opened_at_ms,
-            revision=pdp.revision,
-            agent=pdp.agents.get(task.agent),
-            task=state,
-            human_groups=pdp.humans.get(task.human, ()),
-            definition=None,
-            parents=parents,
-            principals=principals,
-            containments=restrictions_on(self._store, pdp, request, state, principals),
-            measures=readings_of(self._store, pdp, request, state, task.opened_at_ms, {}),
-            signals=scores_of(self._store, pdp, state),
-        )
+        return snapshot_of(self._store, pdp, request, state, task.opened_at_ms, resolved={}, origins={})
 
     async def _commit(self, batch: Batch) -> None:
         try:
